@@ -1,0 +1,222 @@
+//! The configuration: what the program needs, resolved and in range.
+//!
+//! The file's shape is another type (`file`), read from values that know their line and column. What stands
+//! here needs no checking any more: addresses are addresses, durations are durations, names refer to things
+//! that exist. One identical file serves every node, so whatever differs between nodes is a [`PerNode`].
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Who belongs together, and how they find and trust each other.
+    pub cluster: Cluster,
+    /// Where this node answers its operators.
+    pub admin: Admin,
+    /// Commands whose outcome a VIP can track (keepalived's `vrrp_script`).
+    pub checks: Vec<Check>,
+    /// The virtual IPs.
+    pub vips: Vec<Vip>,
+    /// What is proxied.
+    pub services: Vec<Service>,
+}
+
+/// `[cluster]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// The cluster's name: nodes of another cluster are not listened to.
+    pub name: String,
+    /// Where to look for members first; port 7780 unless said.
+    pub seeds: Vec<Endpoint>,
+    /// The file that holds the shared secret.
+    pub secret_file: PathBuf,
+    /// When a node may hold a VIP.
+    pub quorum: Quorum,
+    /// Names and addresses, where hostname and seeds don't tell.
+    pub nodes: BTreeMap<String, IpAddr>,
+}
+
+/// What a node needs from the others to hold a VIP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quorum {
+    /// Nothing: VRRP's choice.
+    None,
+}
+
+/// `[admin]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// The TCP address of the HTTP server; `None` when the file says `""`.
+    pub listen: Option<SocketAddr>,
+    /// The Unix socket of the same server; `None` when the file says `""`.
+    pub socket: Option<PathBuf>,
+    /// The file with the token that changes over TCP need.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `[[check]]`: a command, run again and again; exit status 0 is success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What `track` calls it.
+    pub name: String,
+    /// Program and arguments; no shell. Never empty.
+    pub command: Vec<String>,
+    /// From the end of one run to the start of the next.
+    pub interval: Duration,
+    /// How long a run may take; `interval` unless said.
+    pub timeout: Duration,
+    /// Successes in a row that make it well again.
+    pub rise: u32,
+    /// Failures in a row that make it failed.
+    pub fall: u32,
+}
+
+/// `[[vip]]`: one or several addresses that move together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vip {
+    /// What logs, metrics and commands call it.
+    pub name: String,
+    /// At least one.
+    pub addresses: Vec<VipAddress>,
+    /// The interface that carries it.
+    pub interface: PerNode<String>,
+    /// The base priority: 1 to 254, or 255 for the address owner; 100 for nodes that aren't named.
+    pub priority: PerNode<u8>,
+    /// How often every node tells the others that it is there.
+    pub advertisement_interval: Duration,
+    /// Whether a node takes the VIP from a living holder of lower priority.
+    pub preempt: PerNode<bool>,
+    /// What adds to or takes from the priority.
+    pub track: Vec<Track>,
+}
+
+/// One address of a VIP; the prefix is what the operator wrote, for comparison with the subnet only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VipAddress {
+    /// The address itself: held as /32 or /128.
+    pub ip: IpAddr,
+    /// The prefix length in the file, if any.
+    pub prefix: Option<u8>,
+}
+
+/// A value for all nodes, with exceptions by node name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PerNode<T> {
+    /// What nodes have that aren't named; `None` when the file names nodes and there is no default
+    /// (an interface, which nobody can guess).
+    pub default: Option<T>,
+    /// What the named nodes have.
+    pub nodes: BTreeMap<String, T>,
+}
+
+impl<T> PerNode<T> {
+    /// The same value on every node.
+    pub fn all(value: T) -> Self {
+        Self { default: Some(value), nodes: BTreeMap::new() }
+    }
+
+    /// The value on the node called `name`.
+    pub fn on(&self, name: &str) -> Option<&T> {
+        self.nodes.get(name).or(self.default.as_ref())
+    }
+}
+
+/// One entry of a VIP's `track`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Track {
+    /// What is watched.
+    pub what: Tracked,
+    /// Added while well if positive, subtracted while not if negative; 0: not well makes the node ineligible.
+    pub weight: i16,
+    /// Well and failed change places.
+    pub reverse: bool,
+}
+
+/// What a VIP can track: indices into [`Config::services`] and [`Config::checks`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracked {
+    /// Well while its listeners accept and a backend is usable from here.
+    Service(usize),
+    /// Well while the command succeeds.
+    Check(usize),
+}
+
+/// `[[service]]`: a listener, a pool of backends and how they are shared out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// What `track`, metrics and commands call it.
+    pub name: String,
+    /// At least one address; port included.
+    pub listen: Vec<SocketAddr>,
+    /// How connections are shared out.
+    pub balance: Balance,
+    /// The three timeouts.
+    pub timeout: Timeouts,
+    /// How the backends are probed.
+    pub check: HealthCheck,
+    /// The pool, in the file's order. May be empty.
+    pub backends: Vec<Backend>,
+}
+
+/// `balance`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// Smooth weighted round robin, exact over all connections of a node.
+    RoundRobin,
+}
+
+/// `timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For one attempt to connect to a backend.
+    pub connect: Duration,
+    /// Inactivity while the client is the one awaited.
+    pub client: Duration,
+    /// Inactivity while the backend is the one awaited.
+    pub server: Duration,
+}
+
+/// A service's `check`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What one try does.
+    pub kind: ProbeKind,
+    /// From the end of one try to the start of the next.
+    pub interval: Duration,
+    /// How long one try may take; `interval` unless said.
+    pub timeout: Duration,
+    /// Successes in a row that bring a backend back.
+    pub rise: u32,
+    /// Failures in a row that take it out.
+    pub fall: u32,
+}
+
+/// `check.type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// SYN, SYN-ACK, RST: the backend's accept never returns.
+    Tcp,
+}
+
+/// `[[service.backend]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// Unique in its service.
+    pub name: String,
+    /// Where it listens; a name is resolved again and again, and never stops a start.
+    pub address: Endpoint,
+    /// Its share: 1 to 256; 0 takes no new connections.
+    pub weight: u16,
+}
+
+/// An address with a port, or a name that is yet to be resolved.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Endpoint {
+    /// Known.
+    Address(SocketAddr),
+    /// To be resolved.
+    Name(String, u16),
+}
