@@ -1,8 +1,643 @@
 //! What decides: pure, deterministic, std alone.
+//!
+//! No clock, socket, task, randomness or logging in here. The driver says what happened and when
+//! ([`Core::handle`]), carries out what is asked ([`Core::poll_output`]) and wakes it again at
+//! [`Core::next_deadline`]. The same inputs give the same outputs, so that a simulation can run thousands
+//! of clusters a second on it.
+//!
+//! `Core` is a composition of small machines, none of which knows the others: `health` (rise and fall),
+//! `service` (which backends may be used), `priority` (weights), `member` (who has been heard), `readiness`
+//! (may this node hold anything yet), `election` with `suspicion` (one per VIP) and `outbox` (what must arrive).
 
 pub mod balance;
-pub mod time;
-pub mod transition;
+mod election;
+mod health;
+mod member;
+mod message;
+mod outbox;
+pub mod priority;
+mod readiness;
+mod service;
+mod suspicion;
+mod time;
+mod transition;
+mod view;
 
-pub use time::Time;
-pub use transition::{Cause, Phases, Transition, Verdict, VipState};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+pub use self::election::{Claimant, Election};
+pub use self::health::Health;
+pub use self::member::{Member, MemberState, Members};
+pub use self::message::{
+    Advertisement, Boot, Heard, Mac, MemberId, Message, Resignation, VipAdvertisement, VipId,
+};
+pub use self::service::{Backend, Change, Service, ServiceSettings};
+pub use self::time::Time;
+pub use self::transition::{Cause, Phases, Transition, Verdict, VipState};
+pub use self::view::Views;
+
+use self::election::{Event, Orders, Surroundings, hold_time};
+use self::outbox::Outbox;
+use self::priority::{Weight, standing};
+use self::readiness::Readiness;
+
+/// How often nodes without any VIP tell the others that they are there.
+const INTERVAL_WITHOUT_VIPS: Duration = Duration::from_secs(1);
+
+/// What the core needs to know at its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// This node, as members know it.
+    pub me: MemberId,
+    /// This node's name.
+    pub name: String,
+    /// This node's address: the higher one wins a tie.
+    pub address: IpAddr,
+    /// The program's version.
+    pub version: String,
+    /// The first bytes of the configuration's digest.
+    pub config: [u8; 8],
+    /// How many other nodes the configuration names: once all of them have been heard, membership has settled.
+    pub expected_peers: usize,
+    /// In the file's order.
+    pub vips: Vec<VipSettings>,
+    /// In the file's order.
+    pub services: Vec<ServiceSettings>,
+    /// Rise and fall of each `[[check]]`, in the file's order.
+    pub checks: Vec<(u32, u32)>,
+}
+
+/// What the core knows of one `[[vip]]`, on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VipSettings {
+    /// Which, as members know it.
+    pub id: VipId,
+    /// 1 to 254, or 255 for the address owner.
+    pub base_priority: u8,
+    /// How often this node advertises.
+    pub advertisement_interval: Duration,
+    /// Whether this node takes it from a living holder of lower priority.
+    pub preempt: bool,
+    /// What is added to or taken from the priority.
+    pub track: Vec<(Tracked, Weight)>,
+}
+
+/// What a VIP tracks, by index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracked {
+    /// Well while it listens and a backend is usable from here.
+    Service(usize),
+    /// Well while its command succeeds.
+    Check(usize),
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A sealed message from a member, by whatever path.
+    Heard {
+        /// The sender, proven by the envelope.
+        from: MemberId,
+        /// Where it speaks from.
+        address: IpAddr,
+        /// Which of its lives.
+        boot: Boot,
+        /// What it said.
+        message: Message,
+    },
+    /// A member's guard has resigned in its name.
+    GuardResigned {
+        /// The member whose daemon is gone.
+        of: MemberId,
+        /// What it released.
+        resignation: Resignation,
+    },
+    /// A backend was probed.
+    Probed {
+        /// Index of the service.
+        service: usize,
+        /// Index of the backend in it.
+        backend: usize,
+        /// Whether it answered.
+        success: bool,
+    },
+    /// A command was run.
+    Checked {
+        /// Index of the check.
+        check: usize,
+        /// Whether it succeeded.
+        success: bool,
+    },
+    /// A connection to a backend failed, or is overdue.
+    ConnectFailed {
+        /// Index of the service.
+        service: usize,
+        /// Index of the backend in it.
+        backend: usize,
+    },
+    /// A service's listeners accept, or no longer do.
+    Listening {
+        /// Index of the service.
+        service: usize,
+        /// Whether they accept.
+        listening: bool,
+    },
+    /// The guard holds an address, up to `until` unless it is fed again.
+    Held {
+        /// Index of the VIP.
+        vip: usize,
+        /// When it lets go by itself.
+        until: Time,
+    },
+    /// The guard has released an address, as asked.
+    Released {
+        /// Index of the VIP.
+        vip: usize,
+    },
+    /// The guard no longer holds an address, for a reason of its own.
+    LetGo {
+        /// Index of the VIP.
+        vip: usize,
+        /// The reason.
+        cause: Cause,
+    },
+    /// The guard has read all answers and sent one more probe.
+    AddressProbed {
+        /// Index of the VIP.
+        vip: usize,
+    },
+    /// Somebody else answered for an address, or claimed it.
+    AddressAnswered {
+        /// Index of the VIP.
+        vip: usize,
+        /// Who.
+        mac: Mac,
+    },
+    /// The interface of a VIP is up with a carrier, or isn't.
+    Link {
+        /// Index of the VIP.
+        vip: usize,
+        /// Whether it can carry the VIP.
+        up: bool,
+        /// Its own address.
+        mac: Mac,
+    },
+    /// The driver was late by more than half an interval.
+    Stalled,
+    /// Hand over what is held, and hold nothing any more.
+    Shutdown,
+    /// Time passed.
+    Deadline,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Tell every known member; over the VIPs' interfaces too while this node holds any.
+    Advertise(Advertisement),
+    /// Tell one member, which asked.
+    Reply {
+        /// Whom.
+        to: MemberId,
+        /// What.
+        advertisement: Advertisement,
+    },
+    /// Ask a member whether it is there.
+    Probe {
+        /// Whom.
+        to: MemberId,
+    },
+    /// Send a message that isn't an advertisement.
+    Send {
+        /// Whom.
+        to: MemberId,
+        /// What.
+        message: Message,
+    },
+    /// Have the guard hold a VIP up to `until`. Repeated as long as it is held.
+    Hold {
+        /// Index of the VIP.
+        vip: usize,
+        /// When the guard is to let go unless it is told again.
+        until: Time,
+        /// The hold's term, for a resignation in this node's name.
+        term: u32,
+    },
+    /// Have the guard remove a VIP's addresses.
+    Release {
+        /// Index of the VIP.
+        vip: usize,
+    },
+    /// Have the guard tell the network again where the VIP is.
+    Announce {
+        /// Index of the VIP.
+        vip: usize,
+    },
+    /// Have the guard ask the network who answers for a VIP.
+    ProbeAddress {
+        /// Index of the VIP.
+        vip: usize,
+        /// Ask this address directly, too.
+        mac: Option<Mac>,
+    },
+    /// Which backends may be used has changed.
+    RoutesChanged,
+    /// A backend's verdict changed.
+    BackendChanged {
+        /// Index of the service.
+        service: usize,
+        /// Index of the backend in it.
+        backend: usize,
+        /// From what to what.
+        change: Change,
+    },
+    /// Probe a backend now.
+    ProbeBackend {
+        /// Index of the service.
+        service: usize,
+        /// Index of the backend in it.
+        backend: usize,
+    },
+    /// Somebody else claims a VIP.
+    Conflict {
+        /// Index of the VIP.
+        vip: usize,
+        /// Who.
+        by: Claimant,
+    },
+    /// A VIP's state changed.
+    Transition(Transition),
+}
+
+/// One node's decisions.
+#[derive(Debug)]
+pub struct Core {
+    settings: Settings,
+    interval: Duration,
+    members: Members,
+    elections: Vec<Election>,
+    services: Vec<Service>,
+    checks: Vec<Health>,
+    readiness: Readiness,
+    links: Vec<bool>,
+    outbox: Outbox,
+    outputs: VecDeque<Output>,
+    guard: Boot,
+    sequence: u64,
+    resignations: u32,
+    advertise_at: Time,
+    advertise_now: bool,
+    leaving: bool,
+}
+
+impl Core {
+    /// A node that has just started, and knows nothing.
+    pub fn new(settings: Settings, now: Time) -> Self {
+        let interval = settings.vips.iter().map(|v| v.advertisement_interval).min();
+        let elections = settings.vips.iter().enumerate().map(|(i, v)| Election::new(i, v.id, v.preempt));
+        let services: Vec<Service> = settings.services.iter().map(Service::new).collect();
+        Self {
+            interval: interval.unwrap_or(INTERVAL_WITHOUT_VIPS),
+            members: Members::default(),
+            elections: elections.collect(),
+            readiness: Readiness::new(settings.expected_peers, now),
+            services,
+            checks: settings.checks.iter().map(|(rise, fall)| Health::new(*rise, *fall)).collect(),
+            links: vec![false; settings.vips.len()],
+            outbox: Outbox::default(),
+            outputs: VecDeque::new(),
+            guard: Boot::default(),
+            sequence: 0,
+            resignations: 0,
+            advertise_at: now,
+            advertise_now: false,
+            leaving: false,
+            settings,
+        }
+    }
+
+    /// The guard that may resign in this node's name.
+    pub fn set_guard(&mut self, guard: Boot) {
+        self.guard = guard;
+        self.advertise_now = true;
+    }
+
+    /// Takes in what happened. `now` never goes back.
+    pub fn handle(&mut self, input: Input, now: Time) {
+        match input {
+            Input::Heard { from, address, boot, message } => self.heard(from, address, boot, message, now),
+            Input::GuardResigned { of, resignation } => self.resigned(of, resignation, now),
+            Input::Probed { service, backend, success } => self.probed(service, backend, success),
+            Input::Checked { check, success } => {
+                if let Some(check) = self.checks.get_mut(check) {
+                    check.record(success);
+                }
+            }
+            Input::ConnectFailed { service, backend } => {
+                if self.services.get_mut(service).is_some_and(|s| s.pass_over(backend)) {
+                    self.outputs.push_back(Output::RoutesChanged);
+                    self.outputs.push_back(Output::ProbeBackend { service, backend });
+                }
+            }
+            Input::Listening { service, listening } => {
+                if let Some(service) = self.services.get_mut(service) {
+                    service.set_listening(listening);
+                }
+            }
+            Input::Held { vip, until } => self.tell(vip, Event::Held { until }, now),
+            Input::Released { vip } => self.tell(vip, Event::Released, now),
+            Input::LetGo { vip, cause } => self.tell(vip, Event::LetGo { cause }, now),
+            Input::AddressProbed { vip } => self.tell(vip, Event::AddressProbed, now),
+            Input::AddressAnswered { vip, mac } => self.tell(vip, Event::AddressAnswered { mac }, now),
+            Input::Link { vip, up, mac } => self.link(vip, up, mac, now),
+            Input::Stalled => {
+                for vip in 0..self.elections.len() {
+                    self.tell(vip, Event::Stalled, now);
+                }
+            }
+            Input::Shutdown => self.leaving = true,
+            Input::Deadline => {}
+        }
+        self.settle(now);
+    }
+
+    /// What is to be done next, in order; `None` when there is nothing.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Deadline`] is due at the latest. May change with every input.
+    pub fn next_deadline(&self, now: Time) -> Time {
+        let mut deadline = self.advertise_at;
+        for (vip, election) in self.elections.iter().enumerate() {
+            deadline =
+                election.deadline(&self.surroundings(vip, now)).map_or(deadline, |at| at.min(deadline));
+        }
+        let others = [self.outbox.deadline(), self.readiness.deadline()];
+        others.into_iter().flatten().fold(deadline, Time::min)
+    }
+
+    /// Everything is handed over and acknowledged: nothing keeps the process.
+    pub fn is_stopped(&self) -> bool {
+        self.leaving && self.elections.iter().all(|e| e.state() != VipState::Active) && self.outbox.is_empty()
+    }
+
+    /// The other nodes.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// The VIPs, in the file's order.
+    pub fn elections(&self) -> &[Election] {
+        &self.elections
+    }
+
+    /// The services, in the file's order.
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// The nodes' time between two advertisements.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// Proxy listening, a full round of probes done, membership settled.
+    pub fn is_ready(&self) -> bool {
+        self.readiness.obstacle().is_none() && !self.leaving
+    }
+
+    /// Who holds a VIP, as far as this node knows.
+    pub fn holder(&self, vip: usize, now: Time) -> Option<MemberId> {
+        let election = self.elections.get(vip)?;
+        if election.state() == VipState::Active {
+            return Some(self.settings.me);
+        }
+        self.members
+            .holder(election.id(), now)
+            .filter(|id| self.members.get(*id).is_some_and(|m| m.state(now) <= MemberState::Suspect))
+    }
+
+    fn heard(&mut self, from: MemberId, address: IpAddr, boot: Boot, message: Message, now: Time) {
+        match message {
+            Message::Advertisement(advertisement) => {
+                let claims: Vec<VipId> = advertisement
+                    .vips
+                    .iter()
+                    .filter(|part| part.state == VipState::Active)
+                    .map(|part| part.vip)
+                    .collect();
+                let unknown = self.members.get(from).is_none();
+                if self.members.hear(from, address, boot, advertisement, now) {
+                    self.count_conflicts(from, &claims, now);
+                }
+                // A newcomer learns at once what it would otherwise wait an interval for.
+                self.advertise_now |= unknown;
+            }
+            Message::Probe => {
+                let advertisement = self.advertisement(now);
+                self.outputs.push_back(Output::Reply { to: from, advertisement });
+            }
+            Message::Resignation(resignation) => {
+                let message = Message::Acknowledgement(resignation.id);
+                self.outputs.push_back(Output::Send { to: from, message });
+                self.resigned(from, resignation, now);
+            }
+            Message::Acknowledgement(id) => self.outbox.acknowledged(from, id),
+        }
+    }
+
+    fn count_conflicts(&mut self, from: MemberId, claims: &[VipId], now: Time) {
+        for vip in 0..self.elections.len() {
+            let election = &self.elections[vip];
+            if election.hold_until().is_some()
+                && claims.contains(&election.id())
+                && self
+                    .members
+                    .get(from)
+                    .and_then(|m| m.part(election.id()))
+                    .is_some_and(|p| p.state == VipState::Active)
+            {
+                self.outputs.push_back(Output::Conflict { vip, by: Claimant::Member(from) });
+                if election.outranks(from, &self.surroundings(vip, now)) {
+                    self.outputs.push_back(Output::Announce { vip });
+                }
+            }
+        }
+    }
+
+    fn resigned(&mut self, from: MemberId, resignation: Resignation, now: Time) {
+        let Resignation { vip: id, term, successor, .. } = resignation;
+        let Some(vip) = self.elections.iter().position(|e| e.id() == id) else { return };
+        let known_holder = self
+            .members
+            .get(from)
+            .and_then(|m| m.part(id))
+            .is_some_and(|part| part.state == VipState::Active && part.term <= term);
+        if self.members.resign(from, id, term) {
+            self.tell(vip, Event::Resigned { successor, known_holder }, now);
+        }
+    }
+
+    fn probed(&mut self, service: usize, backend: usize, success: bool) {
+        let Some(change) =
+            self.services.get_mut(service).and_then(|s| s.probed(backend, success, self.settings.me))
+        else {
+            return;
+        };
+        self.outputs.push_back(Output::RoutesChanged);
+        if change.from != change.to {
+            self.outputs.push_back(Output::BackendChanged { service, backend, change });
+        }
+    }
+
+    fn link(&mut self, vip: usize, up: bool, mac: Mac, _now: Time) {
+        let Some(link) = self.links.get_mut(vip) else { return };
+        if std::mem::replace(link, up) && !up {
+            // What was probed before says nothing about the network that comes back.
+            self.start_round();
+        }
+        self.elections[vip].set_mac(mac);
+        self.advertise_now = true;
+    }
+
+    fn start_round(&mut self) {
+        for (index, service) in self.services.iter_mut().enumerate() {
+            service.start_round();
+            for backend in 0..service.backends().len() {
+                self.outputs.push_back(Output::ProbeBackend { service: index, backend });
+            }
+        }
+    }
+
+    /// Everything that follows from what is known now.
+    fn settle(&mut self, now: Time) {
+        let usable = self.services.iter().any(Service::usable);
+        let backends = self.services.iter().any(|s| !s.backends().is_empty());
+        let facts = readiness::Facts {
+            listening: self.services.iter().all(Service::listening),
+            round_complete: self.services.iter().all(Service::round_complete),
+            peers_heard: self.members.iter().count(),
+            peers_alive: self.members.any_alive(now),
+            backends_usable: !backends || usable,
+        };
+        if self.readiness.update(&facts, now) == readiness::Verdict::Isolated {
+            self.start_round();
+        }
+        for vip in 0..self.elections.len() {
+            let standing = self.standing(vip);
+            self.with_election(vip, now, |election, around, orders| {
+                election.set_standing(standing);
+                election.step(around, orders);
+            });
+        }
+        for (to, resignation) in self.outbox.due(now) {
+            self.outputs.push_back(Output::Send { to, message: Message::Resignation(resignation) });
+        }
+        self.advertise_if_due(now);
+    }
+
+    fn advertise_if_due(&mut self, now: Time) {
+        if now >= self.advertise_at {
+            for (vip, election) in self.elections.iter().enumerate() {
+                if election.hold_until().is_some() {
+                    let until = now + hold_time(self.interval);
+                    self.outputs.push_back(Output::Hold { vip, until, term: election.term() });
+                }
+            }
+            self.advertise_now = true;
+        }
+        if std::mem::take(&mut self.advertise_now) {
+            let advertisement = self.advertisement(now);
+            self.outputs.push_back(Output::Advertise(advertisement));
+            // A regular beat, whatever is said in between; a late one isn't made up for.
+            while self.advertise_at <= now {
+                self.advertise_at = (self.advertise_at + self.interval).max(now + self.interval / 2);
+            }
+        }
+    }
+
+    fn advertisement(&mut self, now: Time) -> Advertisement {
+        self.sequence += 1;
+        Advertisement {
+            sequence: self.sequence,
+            name: self.settings.name.clone(),
+            version: self.settings.version.clone(),
+            config: self.settings.config,
+            interval: self.interval,
+            leaving: self.leaving && self.elections.iter().all(|e| e.state() != VipState::Active),
+            guard: self.guard,
+            vips: self.elections.iter().map(Election::advertisement).collect(),
+            heard: self.members.heard(now),
+        }
+    }
+
+    fn standing(&self, vip: usize) -> priority::Standing {
+        let settings = &self.settings.vips[vip];
+        let contributions = settings.track.iter().map(|(tracked, weight)| {
+            weight.contribution(match tracked {
+                Tracked::Service(index) => self.services.get(*index).and_then(Service::well),
+                Tracked::Check(index) => match self.checks.get(*index).map(Health::verdict) {
+                    None | Some(Verdict::Unknown) => None,
+                    Some(Verdict::Up) => Some(true),
+                    Some(Verdict::Down) => Some(false),
+                },
+            })
+        });
+        standing(settings.base_priority, contributions)
+    }
+
+    fn surroundings(&self, vip: usize, now: Time) -> Surroundings<'_> {
+        let obstacle = if self.leaving {
+            Some(Cause::Shutdown)
+        } else if !self.links[vip] {
+            Some(Cause::LinkDown)
+        } else {
+            self.readiness.obstacle()
+        };
+        Surroundings {
+            now,
+            me: self.settings.me,
+            address: self.settings.address,
+            interval: self.interval,
+            members: &self.members,
+            obstacle,
+        }
+    }
+
+    fn tell(&mut self, vip: usize, event: Event, now: Time) {
+        self.with_election(vip, now, |election, around, orders| election.handle(event, around, orders));
+    }
+
+    /// Lets one election act, then carries out what it orders.
+    fn with_election(
+        &mut self,
+        vip: usize,
+        now: Time,
+        act: impl FnOnce(&mut Election, &Surroundings<'_>, &mut Orders),
+    ) {
+        // Taken out meanwhile, so that it can look at everything else.
+        let mut elections = std::mem::take(&mut self.elections);
+        let mut orders = Orders::default();
+        if let Some(election) = elections.get_mut(vip) {
+            let before = (election.state(), election.standing());
+            act(election, &self.surroundings(vip, now), &mut orders);
+            self.advertise_now |= before != (election.state(), election.standing());
+            for (term, successor) in orders.resignations {
+                self.resign(election.id(), term, successor, now);
+            }
+        }
+        self.outputs.extend(orders.outputs);
+        self.elections = elections;
+    }
+
+    fn resign(&mut self, vip: VipId, term: u32, successor: Option<MemberId>, now: Time) {
+        self.resignations = self.resignations.wrapping_add(1);
+        let resignation = Resignation { id: self.resignations, vip, term, successor };
+        for (to, _) in self.members.iter().filter(|(_, m)| m.state(now) <= MemberState::Suspect) {
+            self.outbox.push(to, resignation, now);
+        }
+    }
+}

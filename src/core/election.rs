@@ -1,0 +1,590 @@
+//! Which node holds a virtual IP: one node's part in it.
+//!
+//! The states are RFC 9568's; what moves them isn't a timer of three lost advertisements but proof
+//! (`suspicion`) and resignations that are acknowledged.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Output;
+use super::member::Members;
+use super::message::{Mac, MemberId, VipAdvertisement, VipId};
+use super::priority::{ADDRESS_OWNER, Standing};
+use super::suspicion::{Step, Suspicion};
+use super::time::Time;
+use super::transition::{Cause, Phases, Transition, VipState};
+
+/// How long a candidate waits for each better one before it claims a released VIP.
+const SUCCESSION: Duration = Duration::from_millis(20);
+/// A guard that hasn't answered within this time is asked again.
+const GUARD_ANSWER: Duration = Duration::from_millis(200);
+
+/// One node's part in one VIP.
+///
+/// ```text
+///                 eligible                 free, and this node's turn
+///   Initialize ------------> Backup --------------------------------> (claiming)
+///       ^                     |  ^                                        | the kernel has the address
+///       |      not eligible   |  |  released: a better node,              v
+///       +---------------------+  +--- a conflict, a late hold --------- Active
+///       |                                                                 |
+///       +----------------- released: not eligible ------------------------+
+/// ```
+#[derive(Debug, Clone)]
+pub struct Election {
+    index: usize,
+    id: VipId,
+    preempt: bool,
+    mac: Mac,
+    term: u32,
+    state: State,
+    standing: Standing,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Initialize,
+    Backup(Watch),
+    Active(Hold),
+}
+
+/// What a backup is waiting for.
+#[derive(Debug, Clone)]
+enum Watch {
+    /// The holder speaks; its silence is suspect from then on.
+    Following { holder: MemberId, suspect_at: Time },
+    /// Nobody speaks for the VIP: is it free?
+    Suspecting(Suspicion),
+    /// It was released by a sealed word; this node's turn comes then.
+    Vacated { since: Time, claim_at: Time, mine: bool },
+    /// The guard has been asked to hold it.
+    Claiming { cause: Cause, phases: Phases, decided_at: Time, until: Time },
+}
+
+/// What an active node has in hand.
+#[derive(Debug, Clone)]
+enum Hold {
+    /// The kernel has the address; the guard keeps it up to `until` and not beyond.
+    Holding { until: Time },
+    /// The guard has been asked to let go.
+    Releasing { successor: Option<MemberId>, cause: Cause, ask_again_at: Time },
+}
+
+/// What happened to a VIP, apart from the passing of time and from what the members advertise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event {
+    /// The guard has the kernel's acknowledgement; it lets go by itself at `until`.
+    Held { until: Time },
+    /// The address is gone from the kernel, as asked.
+    Released,
+    /// The address is gone from the kernel, for a reason of the guard's own.
+    LetGo { cause: Cause },
+    /// The guard has read all answers and sent one more probe.
+    AddressProbed,
+    /// Somebody answered for the address, or claimed it.
+    AddressAnswered { mac: Mac },
+    /// A member has released it.
+    Resigned { successor: Option<MemberId>, known_holder: bool },
+    /// This node was late: silence proves nothing.
+    Stalled,
+}
+
+/// What an election asks for.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    pub(super) outputs: Vec<Output>,
+    /// The members are to be told that this node has released the VIP: the hold's term, and who takes it.
+    pub(super) resignations: Vec<(u32, Option<MemberId>)>,
+}
+
+impl Orders {
+    fn push(&mut self, output: Output) {
+        self.outputs.push(output);
+    }
+}
+
+/// What an election looks at.
+pub(super) struct Surroundings<'a> {
+    pub(super) now: Time,
+    pub(super) me: MemberId,
+    pub(super) address: IpAddr,
+    /// The time between two advertisements of this node.
+    pub(super) interval: Duration,
+    pub(super) members: &'a Members,
+    /// Why this node can't be a candidate, if it can't.
+    pub(super) obstacle: Option<Cause>,
+}
+
+impl Election {
+    pub(super) fn new(index: usize, id: VipId, preempt: bool) -> Self {
+        let standing = Standing { effective: 1, eligible: false };
+        Self { index, id, preempt, mac: Mac::default(), term: 0, state: State::Initialize, standing }
+    }
+
+    /// The VIP's state on this node.
+    pub fn state(&self) -> VipState {
+        match self.state {
+            State::Initialize => VipState::Initialize,
+            State::Backup(_) => VipState::Backup,
+            State::Active(_) => VipState::Active,
+        }
+    }
+
+    /// This node's standing.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// The term of the last election this node has won or heard of.
+    pub fn term(&self) -> u32 {
+        self.term
+    }
+
+    /// Which VIP, as members know it.
+    pub fn id(&self) -> VipId {
+        self.id
+    }
+
+    pub(super) fn set_standing(&mut self, standing: Standing) {
+        self.standing = standing;
+    }
+
+    pub(super) fn set_mac(&mut self, mac: Mac) {
+        self.mac = mac;
+    }
+
+    pub(super) fn advertisement(&self) -> VipAdvertisement {
+        VipAdvertisement {
+            vip: self.id,
+            state: self.state(),
+            effective_priority: self.standing.effective,
+            preempt: self.preempt || self.standing.effective == ADDRESS_OWNER,
+            term: self.term,
+            mac: self.mac,
+            suspects: matches!(self.state, State::Backup(Watch::Suspecting(_))),
+        }
+    }
+
+    /// Until when the guard keeps the address, while it holds it.
+    pub(super) fn hold_until(&self) -> Option<Time> {
+        match self.state {
+            State::Active(Hold::Holding { until }) => Some(until),
+            State::Initialize | State::Backup(_) | State::Active(Hold::Releasing { .. }) => None,
+        }
+    }
+
+    /// When there is something to do even if nothing happens.
+    pub(super) fn deadline(&self, around: &Surroundings<'_>) -> Option<Time> {
+        match &self.state {
+            State::Initialize => None,
+            State::Backup(Watch::Following { suspect_at, .. }) => Some(*suspect_at),
+            State::Backup(Watch::Suspecting(suspicion)) => Some(suspicion.deadline(self.rank(around))),
+            State::Backup(Watch::Vacated { claim_at, .. }) => Some(*claim_at),
+            State::Backup(Watch::Claiming { until, .. }) => Some(*until),
+            State::Active(Hold::Holding { until }) => Some(*until),
+            State::Active(Hold::Releasing { ask_again_at, .. }) => Some(*ask_again_at),
+        }
+    }
+
+    /// Takes in an event. [`Election::step`] follows it.
+    pub(super) fn handle(&mut self, event: Event, around: &Surroundings<'_>, out: &mut Orders) {
+        match std::mem::replace(&mut self.state, State::Initialize) {
+            State::Initialize => self.initialize(event, out),
+            State::Backup(watch) => self.backup(watch, event, around, out),
+            State::Active(hold) => self.active(hold, event, around, out),
+        }
+    }
+
+    fn initialize(&mut self, event: Event, out: &mut Orders) {
+        self.state = State::Initialize;
+        match event {
+            // A claim of an earlier candidacy, acknowledged too late.
+            Event::Held { .. } => out.push(Output::Release { vip: self.index }),
+            Event::Released
+            | Event::LetGo { .. }
+            | Event::AddressProbed
+            | Event::AddressAnswered { .. }
+            | Event::Resigned { .. }
+            | Event::Stalled => {}
+        }
+    }
+
+    fn backup(&mut self, watch: Watch, event: Event, around: &Surroundings<'_>, out: &mut Orders) {
+        let now = around.now;
+        let watch = match (watch, event) {
+            (Watch::Claiming { cause, mut phases, decided_at, .. }, Event::Held { until }) => {
+                phases.assign = now.since(decided_at);
+                self.state = State::Active(Hold::Holding { until });
+                self.tell(VipState::Backup, cause, Some(phases), now, out);
+                return;
+            }
+            // A claim withdrawn in the meantime.
+            (
+                watch @ (Watch::Following { .. } | Watch::Suspecting(_) | Watch::Vacated { .. }),
+                Event::Held { .. },
+            ) => {
+                out.push(Output::Release { vip: self.index });
+                watch
+            }
+            (Watch::Claiming { .. }, Event::LetGo { .. } | Event::Stalled) => {
+                out.push(Output::Release { vip: self.index });
+                self.look_again(None, around)
+            }
+            (Watch::Suspecting(mut suspicion), Event::AddressProbed) => {
+                suspicion.confirmed(now);
+                Watch::Suspecting(suspicion)
+            }
+            (Watch::Suspecting(mut suspicion), Event::AddressAnswered { mac }) => {
+                if suspicion.answered(around.members.owns_mac(self.id, mac), now) {
+                    out.push(Output::Conflict { vip: self.index, by: Claimant::Address(mac) });
+                }
+                Watch::Suspecting(suspicion)
+            }
+            (Watch::Suspecting(mut suspicion), Event::Stalled) => {
+                suspicion.start_afresh(now);
+                Watch::Suspecting(suspicion)
+            }
+            (Watch::Following { holder, .. }, Event::Stalled) => {
+                Watch::Following { holder, suspect_at: now + around.interval * 3 / 2 }
+            }
+            (
+                Watch::Following { .. } | Watch::Suspecting(_),
+                Event::Resigned { successor, known_holder: true },
+            ) => self.succeed(successor, around),
+            (
+                watch @ (Watch::Following { .. } | Watch::Suspecting(_)),
+                Event::Resigned { known_holder: false, .. } | Event::Released | Event::LetGo { .. },
+            ) => watch,
+            (watch @ Watch::Following { .. }, Event::AddressProbed | Event::AddressAnswered { .. }) => watch,
+            (
+                watch @ (Watch::Vacated { .. } | Watch::Claiming { .. }),
+                Event::Released
+                | Event::AddressProbed
+                | Event::AddressAnswered { .. }
+                | Event::Resigned { .. },
+            ) => watch,
+            (watch @ Watch::Vacated { .. }, Event::LetGo { .. } | Event::Stalled) => watch,
+        };
+        self.state = State::Backup(watch);
+    }
+
+    fn active(&mut self, hold: Hold, event: Event, around: &Surroundings<'_>, out: &mut Orders) {
+        self.state = State::Active(match (hold, event) {
+            (Hold::Holding { until }, Event::Held { until: later }) => {
+                Hold::Holding { until: until.max(later) }
+            }
+            (Hold::Holding { until }, Event::AddressAnswered { mac }) => {
+                out.push(Output::Conflict { vip: self.index, by: Claimant::Address(mac) });
+                out.push(Output::Announce { vip: self.index });
+                Hold::Holding { until }
+            }
+            // Whoever resigns what this node holds has yielded: the clients may still remember it.
+            (Hold::Holding { until }, Event::Resigned { .. }) => {
+                out.push(Output::Announce { vip: self.index });
+                Hold::Holding { until }
+            }
+            (Hold::Holding { .. }, Event::LetGo { cause }) => {
+                self.released(None, cause, around, out);
+                return;
+            }
+            (Hold::Releasing { successor, cause, .. }, Event::Released | Event::LetGo { .. }) => {
+                self.released(successor, cause, around, out);
+                return;
+            }
+            // Not asked for: the guard knows better what the kernel has.
+            (Hold::Holding { .. }, Event::Released) => {
+                self.released(None, Cause::GuardLost, around, out);
+                return;
+            }
+            // Lateness of a holder shows in its hold's end, which `step` looks at.
+            (hold @ Hold::Holding { .. }, Event::AddressProbed | Event::Stalled) => hold,
+            (
+                hold @ Hold::Releasing { .. },
+                Event::Held { .. }
+                | Event::AddressProbed
+                | Event::AddressAnswered { .. }
+                | Event::Resigned { .. }
+                | Event::Stalled,
+            ) => hold,
+        });
+    }
+
+    /// Looks at what the members say and at what is due. To be called after everything that happened.
+    pub(super) fn step(&mut self, around: &Surroundings<'_>, out: &mut Orders) {
+        self.term = self.term.max(around.members.highest_term(self.id));
+        // Every pass either settles or leaves the state it began with, and no state is entered twice.
+        for _ in 0..4 {
+            let settled = match std::mem::replace(&mut self.state, State::Initialize) {
+                State::Initialize => self.step_initialize(around, out),
+                State::Backup(watch) => self.step_backup(watch, around, out),
+                State::Active(hold) => self.step_active(hold, around, out),
+            };
+            if settled {
+                return;
+            }
+        }
+    }
+
+    fn step_initialize(&mut self, around: &Surroundings<'_>, out: &mut Orders) -> bool {
+        if self.obstacle(around).is_some() {
+            return true;
+        }
+        self.state = State::Backup(self.look_again(None, around));
+        self.tell(VipState::Initialize, Cause::Ready, None, around.now, out);
+        false
+    }
+
+    fn step_backup(&mut self, watch: Watch, around: &Surroundings<'_>, out: &mut Orders) -> bool {
+        if let Some(cause) = self.obstacle(around) {
+            if let Watch::Claiming { .. } = watch {
+                out.push(Output::Release { vip: self.index });
+            }
+            self.tell(VipState::Backup, cause, None, around.now, out);
+            return true;
+        }
+        let now = around.now;
+        let heard = self.heard_holder(around);
+        let watch = match (watch, heard) {
+            // A claim goes on against a lower holder, which will yield to it, and ends before a higher one.
+            (claim @ Watch::Claiming { .. }, Some(holder)) if self.outranks(holder, around) => claim,
+            (Watch::Claiming { .. }, Some(holder)) => {
+                out.push(Output::Release { vip: self.index });
+                self.follow(holder, around)
+            }
+            (Watch::Claiming { cause, phases, decided_at, until }, None) => {
+                if now >= until {
+                    // The guard didn't answer in time.
+                    out.push(Output::Release { vip: self.index });
+                    self.look_again(None, around)
+                } else {
+                    Watch::Claiming { cause, phases, decided_at, until }
+                }
+            }
+            (Watch::Following { .. } | Watch::Suspecting(_) | Watch::Vacated { .. }, Some(holder)) => {
+                self.follow(holder, around)
+            }
+            (Watch::Following { holder, suspect_at }, None) => {
+                let claims = around
+                    .members
+                    .get(holder)
+                    .and_then(|m| m.part(self.id))
+                    .is_some_and(|part| part.state == VipState::Active);
+                if claims && now < suspect_at {
+                    Watch::Following { holder, suspect_at }
+                } else {
+                    self.look_again(claims.then_some(holder), around)
+                }
+            }
+            (Watch::Suspecting(mut suspicion), None) => match suspicion.step(self.rank(around), now) {
+                Step::Wait => Watch::Suspecting(suspicion),
+                Step::Probe => {
+                    let holder = suspicion.holder();
+                    let mac =
+                        holder.and_then(|id| around.members.get(id)?.part(self.id)).map(|part| part.mac);
+                    out.push(Output::ProbeAddress {
+                        vip: self.index,
+                        mac: mac.filter(|m| *m != Mac::default()),
+                    });
+                    if let Some(to) = holder {
+                        out.push(Output::Probe { to });
+                    }
+                    Watch::Suspecting(suspicion)
+                }
+                Step::Take => {
+                    let silent = suspicion.holder().and_then(|id| around.members.get(id));
+                    let cause = if silent.is_some() { Cause::HolderSilent } else { Cause::Vacant };
+                    let last_word = silent.map_or(suspicion.since(), |m| m.heard_at());
+                    let detect = suspicion.since().since(last_word);
+                    self.claim(cause, detect, now.since(suspicion.since()), around, out)
+                }
+            },
+            (Watch::Vacated { since, claim_at, mine }, None) => {
+                if now < claim_at {
+                    Watch::Vacated { since, claim_at, mine }
+                } else if mine {
+                    self.claim(Cause::Resignation, Duration::ZERO, now.since(since), around, out)
+                } else {
+                    // Whoever should have taken it may have done so unheard: ask the address itself.
+                    self.look_again(None, around)
+                }
+            }
+        };
+        self.state = State::Backup(watch);
+        true
+    }
+
+    fn step_active(&mut self, hold: Hold, around: &Surroundings<'_>, out: &mut Orders) -> bool {
+        let now = around.now;
+        self.state = State::Active(match hold {
+            Hold::Holding { until } => {
+                if let Some(cause) = self.obstacle(around) {
+                    self.release(self.best_candidate(around, |_| true), cause, now, out)
+                } else if now >= until {
+                    self.release(None, Cause::HoldExpired, now, out)
+                } else if let Some(other) = self.heard_holder(around) {
+                    if self.outranks(other, around) {
+                        // Said once for each of the other's advertisements, by the core.
+                        Hold::Holding { until }
+                    } else {
+                        self.release(Some(other), Cause::Conflict, now, out)
+                    }
+                } else if let Some(better) = self.challenger(around) {
+                    self.release(Some(better), Cause::Priority, now, out)
+                } else {
+                    Hold::Holding { until }
+                }
+            }
+            Hold::Releasing { successor, cause, ask_again_at } if now >= ask_again_at => {
+                self.release(successor, cause, now, out)
+            }
+            Hold::Releasing { successor, cause, ask_again_at } => {
+                Hold::Releasing { successor, cause, ask_again_at }
+            }
+        });
+        true
+    }
+
+    /// Whether this node holds against `other`, when both say that they do: higher effective priority,
+    /// then higher address (RFC 9568 section 6.4.3).
+    pub(super) fn outranks(&self, other: MemberId, around: &Surroundings<'_>) -> bool {
+        let Some(member) = around.members.get(other) else { return true };
+        let theirs = member.part(self.id).map_or(0, |part| part.effective_priority);
+        (self.standing.effective, around.address) > (theirs, member.address())
+    }
+
+    fn obstacle(&self, around: &Surroundings<'_>) -> Option<Cause> {
+        around.obstacle.or((!self.standing.eligible).then_some(Cause::Ineligible))
+    }
+
+    /// The member that says it holds the VIP and has been heard lately.
+    fn heard_holder(&self, around: &Surroundings<'_>) -> Option<MemberId> {
+        let holder = around.members.holder(self.id, around.now)?;
+        around.members.get(holder).is_some_and(|m| m.is_fresh(around.now)).then_some(holder)
+    }
+
+    /// How many living candidates stand before this node.
+    fn rank(&self, around: &Surroundings<'_>) -> u32 {
+        let mine = (self.standing.effective, around.address);
+        let better = around
+            .members
+            .candidates(self.id, around.now)
+            .filter(|(_, member, part)| (part.effective_priority, member.address()) > mine);
+        u32::try_from(better.count()).unwrap_or(u32::MAX)
+    }
+
+    /// The best candidate heard lately that `may` hold it.
+    fn best_candidate(
+        &self,
+        around: &Surroundings<'_>,
+        may: impl Fn(&VipAdvertisement) -> bool,
+    ) -> Option<MemberId> {
+        around
+            .members
+            .candidates(self.id, around.now)
+            .filter(|(_, member, part)| member.is_fresh(around.now) && may(part))
+            .max_by_key(|(_, member, part)| (part.effective_priority, member.address()))
+            .map(|(id, _, _)| id)
+    }
+
+    /// A healthy peer that takes the VIP from a living holder: higher, and willing to preempt.
+    fn challenger(&self, around: &Surroundings<'_>) -> Option<MemberId> {
+        let mine = self.standing.effective;
+        self.best_candidate(around, |part| part.preempt && part.effective_priority > mine)
+    }
+
+    fn follow(&self, holder: MemberId, around: &Surroundings<'_>) -> Watch {
+        let suspect_at = around.members.get(holder).map_or(around.now, super::member::Member::suspect_at);
+        Watch::Following { holder, suspect_at }
+    }
+
+    /// Whoever is known to hold it is followed while it speaks, and suspected when it doesn't.
+    fn look_again(&self, suspect: Option<MemberId>, around: &Surroundings<'_>) -> Watch {
+        match self.heard_holder(around) {
+            Some(holder) => self.follow(holder, around),
+            None => {
+                let suspect = suspect.or_else(|| around.members.holder(self.id, around.now));
+                Watch::Suspecting(Suspicion::new(suspect, around.interval, around.now))
+            }
+        }
+    }
+
+    /// A sealed word has released the VIP: the named successor takes it at once, the others wait their turn.
+    fn succeed(&self, successor: Option<MemberId>, around: &Surroundings<'_>) -> Watch {
+        let now = around.now;
+        let rank = self.rank(around);
+        let mine = successor.map_or(rank == 0, |id| id == around.me);
+        let turns = if mine { 0 } else { rank.max(1) };
+        Watch::Vacated { since: now, claim_at: now + SUCCESSION * turns, mine }
+    }
+
+    fn claim(
+        &mut self,
+        cause: Cause,
+        detect: Duration,
+        elect: Duration,
+        around: &Surroundings<'_>,
+        out: &mut Orders,
+    ) -> Watch {
+        let now = around.now;
+        self.term = self.term.saturating_add(1);
+        out.push(Output::Hold { vip: self.index, until: now + hold_time(around.interval), term: self.term });
+        let phases = Phases { detect, elect, assign: Duration::ZERO };
+        Watch::Claiming { cause, phases, decided_at: now, until: now + GUARD_ANSWER }
+    }
+
+    fn release(&self, successor: Option<MemberId>, cause: Cause, now: Time, out: &mut Orders) -> Hold {
+        out.push(Output::Release { vip: self.index });
+        Hold::Releasing { successor, cause, ask_again_at: now + GUARD_ANSWER }
+    }
+
+    /// The address is gone from the kernel: only now may anybody be told.
+    fn released(
+        &mut self,
+        successor: Option<MemberId>,
+        cause: Cause,
+        around: &Surroundings<'_>,
+        out: &mut Orders,
+    ) {
+        out.resignations.push((self.term, successor));
+        if self.obstacle(around).is_some() {
+            self.state = State::Initialize;
+        } else {
+            self.state = State::Backup(match successor {
+                Some(_) => self.succeed(successor, around),
+                None => self.look_again(None, around),
+            });
+        }
+        self.tell(VipState::Active, cause, None, around.now, out);
+    }
+
+    fn tell(&self, from: VipState, cause: Cause, phases: Option<Phases>, at: Time, out: &mut Orders) {
+        out.push(Output::Transition(Transition {
+            vip: self.index,
+            from,
+            to: self.state(),
+            cause,
+            at,
+            priority: self.standing.effective,
+            term: self.term,
+            phases,
+        }));
+    }
+}
+
+/// Who else claims a VIP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimant {
+    /// An answer or an announcement on the VIP's network.
+    Address(Mac),
+    /// A member, by its sealed word.
+    Member(MemberId),
+}
+
+/// For how long a hold is asked for: three intervals less a margin, so that a daemon that hangs is without
+/// its VIPs soon after its peers miss it.
+///
+/// The margin covers the guard's own lateness.
+pub(super) fn hold_time(interval: Duration) -> Duration {
+    let whole = (interval * 3).max(Duration::from_millis(100));
+    whole - (whole / 8).max(Duration::from_millis(10))
+}

@@ -1,0 +1,218 @@
+//! The other members, as their advertisements show them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::message::{Advertisement, Boot, Heard, Mac, MemberId, VipAdvertisement, VipId};
+use super::time::Time;
+use super::transition::VipState;
+
+/// A member is suspect after this many half intervals of silence.
+const SUSPECT_HALF_INTERVALS: u32 = 3;
+/// A member counts as dead, for status and as a candidate, after this many intervals of silence.
+const DEAD_INTERVALS: u32 = 4;
+
+/// Everybody this node has heard, but for itself.
+#[derive(Debug, Clone, Default)]
+pub struct Members {
+    members: BTreeMap<MemberId, Member>,
+}
+
+/// One other node.
+#[derive(Debug, Clone)]
+pub struct Member {
+    name: String,
+    address: IpAddr,
+    boot: Boot,
+    heard_at: Time,
+    latest: Advertisement,
+    /// The highest term it has resigned from, by VIP: an older claim may still be on its way.
+    resigned: BTreeMap<VipId, u32>,
+}
+
+/// How a member is doing, as status shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MemberState {
+    /// Heard within one and a half of its intervals.
+    Alive,
+    /// Silent for longer.
+    Suspect,
+    /// Silent for four of its intervals.
+    Dead,
+    /// Said that it was leaving.
+    Left,
+}
+
+impl MemberState {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::Alive, Self::Suspect, Self::Dead, Self::Left];
+
+    /// As in status and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Suspect => "suspect",
+            Self::Dead => "dead",
+            Self::Left => "left",
+        }
+    }
+}
+
+impl Members {
+    /// Takes in an advertisement; false when it is older than what is known.
+    pub fn hear(
+        &mut self,
+        id: MemberId,
+        address: IpAddr,
+        boot: Boot,
+        mut advertisement: Advertisement,
+        now: Time,
+    ) -> bool {
+        let mut resigned = BTreeMap::new();
+        if let Some(known) = self.members.get_mut(&id)
+            && known.boot == boot
+        {
+            if advertisement.sequence <= known.latest.sequence {
+                // Late or by a second path: it proves life, but says nothing new.
+                known.heard_at = known.heard_at.max(now);
+                return false;
+            }
+            resigned = std::mem::take(&mut known.resigned);
+        }
+        for part in &mut advertisement.vips {
+            if part.state == VipState::Active
+                && resigned.get(&part.vip).is_some_and(|term| part.term <= *term)
+            {
+                part.state = VipState::Backup;
+            }
+        }
+        let name = advertisement.name.clone();
+        self.members
+            .insert(id, Member { name, address, boot, heard_at: now, latest: advertisement, resigned });
+        true
+    }
+
+    /// A member has released a VIP. False when it never claimed that term.
+    pub fn resign(&mut self, id: MemberId, vip: VipId, term: u32) -> bool {
+        let Some(member) = self.members.get_mut(&id) else { return false };
+        let Some(part) = member.latest.vips.iter_mut().find(|p| p.vip == vip) else { return false };
+        if part.term > term {
+            return false;
+        }
+        if part.state == VipState::Active {
+            part.state = VipState::Backup;
+        }
+        let last = member.resigned.entry(vip).or_default();
+        *last = term.max(*last);
+        true
+    }
+
+    /// Everybody, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (MemberId, &Member)> {
+        self.members.iter().map(|(id, member)| (*id, member))
+    }
+
+    /// One of them.
+    pub fn get(&self, id: MemberId) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    /// Whom we have heard and how long ago, for our own advertisement.
+    pub fn heard(&self, now: Time) -> Vec<Heard> {
+        self.iter()
+            .map(|(member, m)| Heard { member, sequence: m.latest.sequence, age: now.since(m.heard_at) })
+            .collect()
+    }
+
+    /// Who says that it holds the VIP: the one heard lately before one that fell silent, then the latest term.
+    pub fn holder(&self, vip: VipId, now: Time) -> Option<MemberId> {
+        self.iter()
+            .filter(|(_, m)| !m.latest.leaving)
+            .filter_map(|(id, m)| Some((id, m, m.part(vip)?)))
+            .filter(|(_, _, part)| part.state == VipState::Active)
+            .max_by_key(|(_, m, part)| (m.is_fresh(now), part.term, part.effective_priority, m.address))
+            .map(|(id, _, _)| id)
+    }
+
+    /// The members that could hold the VIP now: heard lately, and backup.
+    pub fn candidates(
+        &self,
+        vip: VipId,
+        now: Time,
+    ) -> impl Iterator<Item = (MemberId, &Member, &VipAdvertisement)> {
+        self.iter()
+            .filter(move |(_, m)| m.state(now) <= MemberState::Suspect)
+            .filter_map(move |(id, m)| Some((id, m, m.part(vip)?)))
+            .filter(|(_, _, part)| part.state == VipState::Backup)
+    }
+
+    /// The highest term any member has told of.
+    pub fn highest_term(&self, vip: VipId) -> u32 {
+        self.members.values().filter_map(|m| m.part(vip)).map(|part| part.term).max().unwrap_or(0)
+    }
+
+    /// Whether `mac` is a member's own for this VIP.
+    pub fn owns_mac(&self, vip: VipId, mac: Mac) -> bool {
+        self.members.values().filter_map(|m| m.part(vip)).any(|part| part.mac == mac)
+    }
+
+    /// Whether anybody is neither dead nor gone.
+    pub fn any_alive(&self, now: Time) -> bool {
+        self.members.values().any(|m| m.state(now) <= MemberState::Suspect)
+    }
+}
+
+impl Member {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The address it speaks from.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// When it was last heard.
+    pub fn heard_at(&self) -> Time {
+        self.heard_at
+    }
+
+    /// The last thing it advertised.
+    pub fn latest(&self) -> &Advertisement {
+        &self.latest
+    }
+
+    /// Its part in one VIP.
+    pub fn part(&self, vip: VipId) -> Option<&VipAdvertisement> {
+        self.latest.vips.iter().find(|part| part.vip == vip)
+    }
+
+    /// From when on its silence is suspect.
+    pub fn suspect_at(&self) -> Time {
+        self.heard_at + self.latest.interval * SUSPECT_HALF_INTERVALS / 2
+    }
+
+    /// Whether it has been heard lately enough to be believed.
+    pub fn is_fresh(&self, now: Time) -> bool {
+        !self.latest.leaving && now < self.suspect_at()
+    }
+
+    /// How it is doing.
+    pub fn state(&self, now: Time) -> MemberState {
+        if self.latest.leaving {
+            MemberState::Left
+        } else if now < self.suspect_at() {
+            MemberState::Alive
+        } else if now.since(self.heard_at) < self.dead_after() {
+            MemberState::Suspect
+        } else {
+            MemberState::Dead
+        }
+    }
+
+    fn dead_after(&self) -> Duration {
+        self.latest.interval * DEAD_INTERVALS
+    }
+}

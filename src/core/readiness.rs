@@ -1,0 +1,181 @@
+//! Whether this node may hold anything: never before it can serve.
+//!
+//! Its proxy listens, a full round of probes is done, and membership has settled: every peer that the
+//! configuration names has been heard, or a second has passed. Losing all peers and all backends at once
+//! looks like a lost cable whose carrier stayed, and revokes it until a new full round.
+
+use std::time::Duration;
+
+use super::time::Time;
+use super::transition::Cause;
+
+/// How long a node waits for peers it hasn't heard.
+const LONELY: Duration = Duration::from_secs(1);
+/// Peers and backends lost within this time of each other were lost at once: probes take a while to notice.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// One node's readiness.
+#[derive(Debug, Clone)]
+pub(super) struct Readiness {
+    expected_peers: usize,
+    settles_at: Time,
+    settled: bool,
+    ready: bool,
+    isolated: bool,
+    had_peers: bool,
+    peers_lost_at: Option<Time>,
+    backends_lost_at: Option<Time>,
+    had_backends: bool,
+}
+
+/// What readiness follows from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts {
+    /// Every service's listeners accept.
+    pub(super) listening: bool,
+    /// Every backend has been probed since the round began.
+    pub(super) round_complete: bool,
+    /// How many peers have been heard, ever.
+    pub(super) peers_heard: usize,
+    /// Whether one of them is alive.
+    pub(super) peers_alive: bool,
+    /// Whether a backend is usable from here, or there are none.
+    pub(super) backends_usable: bool,
+}
+
+/// What an update came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing to be done.
+    Unchanged,
+    /// Everything was lost at once: a new round of probes is needed.
+    Isolated,
+}
+
+impl Readiness {
+    pub(super) fn new(expected_peers: usize, now: Time) -> Self {
+        Self {
+            expected_peers,
+            settles_at: now + LONELY,
+            settled: false,
+            ready: false,
+            isolated: false,
+            had_peers: false,
+            peers_lost_at: None,
+            backends_lost_at: None,
+            had_backends: false,
+        }
+    }
+
+    /// Takes in the facts as they are now.
+    pub(super) fn update(&mut self, facts: &Facts, now: Time) -> Verdict {
+        // A lone node waits for its second: somebody it doesn't know of may speak.
+        self.settled |=
+            now >= self.settles_at || (self.expected_peers > 0 && facts.peers_heard >= self.expected_peers);
+        self.had_peers |= facts.peers_alive;
+        self.had_backends |= facts.backends_usable;
+        self.peers_lost_at = lost_at(self.peers_lost_at, self.had_peers && !facts.peers_alive, now);
+        self.backends_lost_at =
+            lost_at(self.backends_lost_at, self.had_backends && !facts.backends_usable, now);
+        let was_isolated = self.isolated;
+        self.isolated = match (self.peers_lost_at, self.backends_lost_at) {
+            (Some(peers), Some(backends)) => {
+                was_isolated || peers.since(backends).max(backends.since(peers)) <= AT_ONCE
+            }
+            (Some(_), None) | (None, Some(_)) | (None, None) => false,
+        };
+        self.ready = self.settled && !self.isolated && facts.listening && facts.round_complete;
+        if self.isolated && !was_isolated { Verdict::Isolated } else { Verdict::Unchanged }
+    }
+
+    /// Why this node may not hold anything, if it may not.
+    pub(super) fn obstacle(&self) -> Option<Cause> {
+        if self.isolated {
+            Some(Cause::Isolated)
+        } else if self.ready {
+            None
+        } else {
+            Some(Cause::Ineligible)
+        }
+    }
+
+    /// When time alone changes something.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        (!self.settled).then_some(self.settles_at)
+    }
+}
+
+fn lost_at(before: Option<Time>, lost: bool, now: Time) -> Option<Time> {
+    lost.then(|| before.unwrap_or(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: Facts = Facts {
+        listening: true,
+        round_complete: true,
+        peers_heard: 1,
+        peers_alive: true,
+        backends_usable: true,
+    };
+
+    fn at(milliseconds: u64) -> Time {
+        Time::from_nanos(milliseconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_node_is_ready_once_it_listens_has_probed_and_heard_its_peers() {
+        for facts in [
+            Facts { listening: false, ..GOOD },
+            Facts { round_complete: false, ..GOOD },
+            Facts { peers_heard: 0, peers_alive: false, ..GOOD },
+        ] {
+            let mut readiness = Readiness::new(1, at(0));
+            readiness.update(&facts, at(10));
+            assert_eq!(readiness.obstacle(), Some(Cause::Ineligible), "{facts:?}");
+            readiness.update(&GOOD, at(20));
+            assert_eq!(readiness.obstacle(), None);
+        }
+    }
+
+    #[test]
+    fn a_lone_node_is_ready_after_a_second() {
+        for expected in [0, 1] {
+            let alone = Facts { peers_heard: 0, peers_alive: false, ..GOOD };
+            let mut readiness = Readiness::new(expected, at(0));
+            readiness.update(&alone, at(999));
+            assert!(readiness.obstacle().is_some());
+            assert_eq!(readiness.deadline(), Some(at(1000)));
+            readiness.update(&alone, at(1000));
+            assert_eq!(readiness.obstacle(), None);
+        }
+    }
+
+    #[test]
+    fn losing_all_peers_and_all_backends_at_once_revokes_it_until_a_new_round() {
+        let mut readiness = Readiness::new(1, at(0));
+        readiness.update(&GOOD, at(0));
+        let no_peers = Facts { peers_alive: false, ..GOOD };
+        readiness.update(&no_peers, at(1000));
+        assert_eq!(readiness.obstacle(), None, "peers alone may be dead");
+        let nothing = Facts { backends_usable: false, ..no_peers };
+        assert_eq!(readiness.update(&nothing, at(6000)), Verdict::Isolated);
+        assert_eq!(readiness.obstacle(), Some(Cause::Isolated));
+        let back = Facts { round_complete: false, ..GOOD };
+        readiness.update(&back, at(7000));
+        assert_eq!(readiness.obstacle(), Some(Cause::Ineligible), "not before the new round");
+        readiness.update(&GOOD, at(8000));
+        assert_eq!(readiness.obstacle(), None);
+    }
+
+    #[test]
+    fn backends_lost_long_after_the_peers_do_not_revoke_it() {
+        let mut readiness = Readiness::new(1, at(0));
+        readiness.update(&GOOD, at(0));
+        readiness.update(&Facts { peers_alive: false, ..GOOD }, at(1000));
+        readiness.update(&Facts { peers_alive: false, backends_usable: false, ..GOOD }, at(20_000));
+        assert_eq!(readiness.obstacle(), None);
+    }
+}

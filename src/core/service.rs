@@ -1,0 +1,200 @@
+//! The services' backends as this node sees them: which may be used, and whether a service is well.
+
+use super::health::Health;
+use super::message::MemberId;
+use super::transition::Verdict;
+use super::view::Views;
+
+/// What the core knows of one `[[service]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSettings {
+    /// One per backend, in the file's order.
+    pub backends: usize,
+    /// Successes in a row that bring a backend back.
+    pub rise: u32,
+    /// Failures in a row that take it out.
+    pub fall: u32,
+}
+
+/// One service's state on this node.
+#[derive(Debug, Clone)]
+pub struct Service {
+    listening: bool,
+    backends: Vec<Backend>,
+}
+
+/// One backend's state on this node.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    health: Health,
+    passed_over: bool,
+    probed_in_round: bool,
+    views: Views,
+}
+
+impl Service {
+    /// Not listening, nothing probed.
+    pub fn new(settings: &ServiceSettings) -> Self {
+        let backend = Backend {
+            health: Health::new(settings.rise, settings.fall),
+            passed_over: false,
+            probed_in_round: false,
+            views: Views::default(),
+        };
+        Self { listening: false, backends: vec![backend; settings.backends] }
+    }
+
+    /// The proxy's listeners accept, or no longer do.
+    pub fn set_listening(&mut self, listening: bool) {
+        self.listening = listening;
+    }
+
+    /// Whether the proxy's listeners accept.
+    pub fn listening(&self) -> bool {
+        self.listening
+    }
+
+    /// Takes in a probe's result; the verdict before and after when what may be used changed.
+    pub fn probed(&mut self, backend: usize, success: bool, me: MemberId) -> Option<Change> {
+        let backend = self.backends.get_mut(backend)?;
+        let before = (backend.health.verdict(), backend.usable());
+        backend.probed_in_round = true;
+        backend.health.record(success);
+        if success {
+            backend.passed_over = false;
+        }
+        backend.views.record(me, backend.health.verdict());
+        let after = (backend.health.verdict(), backend.usable());
+        (before != after).then_some(Change { from: before.0, to: after.0 })
+    }
+
+    /// A connection to it failed: it is passed over until a probe of it succeeds. True when that is news.
+    pub fn pass_over(&mut self, backend: usize) -> bool {
+        self.backends.get_mut(backend).is_some_and(|b| !std::mem::replace(&mut b.passed_over, true))
+    }
+
+    /// From now on a round is complete only once every backend has been probed again.
+    pub fn start_round(&mut self) {
+        for backend in &mut self.backends {
+            backend.probed_in_round = false;
+        }
+    }
+
+    /// Whether every backend has had a result since the round began.
+    pub fn round_complete(&self) -> bool {
+        self.backends.iter().all(|b| b.probed_in_round)
+    }
+
+    /// Listening, and a backend is usable from here; `None` while that can't be said yet.
+    pub fn well(&self) -> Option<bool> {
+        if !self.listening {
+            return Some(false);
+        }
+        if self.usable() {
+            return Some(true);
+        }
+        let unknown = self.backends.iter().any(|b| b.verdict() == Verdict::Unknown);
+        (!unknown).then_some(false)
+    }
+
+    /// Whether any backend is usable from here.
+    pub fn usable(&self) -> bool {
+        self.backends.iter().any(Backend::usable)
+    }
+
+    /// In the file's order.
+    pub fn backends(&self) -> &[Backend] {
+        &self.backends
+    }
+}
+
+impl Backend {
+    /// This node's verdict.
+    pub fn verdict(&self) -> Verdict {
+        self.health.verdict()
+    }
+
+    /// A connection to it failed, and no probe has succeeded since.
+    pub fn passed_over(&self) -> bool {
+        self.passed_over
+    }
+
+    /// Up, and not passed over.
+    pub fn usable(&self) -> bool {
+        self.verdict() == Verdict::Up && !self.passed_over
+    }
+
+    /// What the members see of it.
+    pub fn views(&self) -> &Views {
+        &self.views
+    }
+}
+
+/// A backend's verdict, or its being passed over, changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// The verdict before.
+    pub from: Verdict,
+    /// The verdict now; the same as before when only the passing over ended.
+    pub to: Verdict,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: MemberId = MemberId(1);
+
+    fn service(backends: usize) -> Service {
+        let mut service = Service::new(&ServiceSettings { backends, rise: 2, fall: 3 });
+        service.set_listening(true);
+        service
+    }
+
+    #[test]
+    fn a_service_is_unknown_until_one_backend_is_up_or_all_are_down() {
+        let mut service = service(2);
+        assert_eq!(service.well(), None);
+        service.probed(0, false, ME);
+        assert_eq!(service.well(), None, "the second may still be up");
+        service.probed(1, false, ME);
+        assert_eq!(service.well(), Some(false));
+        let mut service = self::service(2);
+        service.probed(1, true, ME);
+        assert_eq!(service.well(), Some(true));
+    }
+
+    #[test]
+    fn a_service_that_does_not_listen_is_not_well() {
+        let mut service = service(1);
+        service.probed(0, true, ME);
+        service.set_listening(false);
+        assert_eq!(service.well(), Some(false));
+    }
+
+    #[test]
+    fn a_service_all_of_whose_backends_are_passed_over_is_not_well_at_once() {
+        let mut service = service(2);
+        service.probed(0, true, ME);
+        service.probed(1, true, ME);
+        assert!(service.pass_over(0));
+        assert!(!service.pass_over(0), "no news");
+        assert_eq!(service.well(), Some(true));
+        service.pass_over(1);
+        assert_eq!(service.well(), Some(false));
+        assert!(service.probed(1, true, ME).is_some(), "a probe that succeeds brings it back");
+        assert_eq!(service.well(), Some(true));
+    }
+
+    #[test]
+    fn a_round_is_complete_when_every_backend_has_had_a_result_since_it_began() {
+        let mut service = service(2);
+        service.probed(0, true, ME);
+        assert!(!service.round_complete());
+        service.probed(1, false, ME);
+        assert!(service.round_complete());
+        service.start_round();
+        assert!(!service.round_complete());
+        assert_eq!(service.well(), Some(true), "what is known stays known");
+    }
+}
