@@ -1,1 +1,229 @@
-//! (to be written)
+//! What acts on the network: a child process that holds addresses, and the daemon's end of it.
+//!
+//! The guard does what needs privilege and no more: hold a VIP (address and announcements), release it, ask
+//! the network who answers for it, bind a socket to a low port. Every hold has an absolute end, so that a
+//! daemon that hangs loses its VIPs by itself; when the daemon dies the guard removes them at once and
+//! resigns in its name; and when both die the kernel's lease runs out.
+//!
+//! ```text
+//!   daemon ── orders (Hold, Release, Probe, …) ──>  guard ── rtnetlink ──> kernel
+//!          <── reports (Held, Answered, Link, …) ──       ── ARP ───────> network
+//! ```
+
+mod address;
+mod announce;
+mod channel;
+mod child;
+pub mod clock;
+mod held;
+mod protocol;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::core::{Boot, Mac, MemberId, Time, VipId};
+use crate::wire::seal::Sealer;
+
+use self::channel::{Channel, Received};
+use self::protocol::{Order, Start, StartVip, Voice};
+
+pub use self::protocol::Report;
+
+/// How long the guard may take for what the daemon waits for, at its start.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The guard's process: what `chinthe guard` runs, on the channel that is its standard input.
+pub fn main() -> ExitCode {
+    match io::stdin().as_fd().try_clone_to_owned() {
+        Ok(socket) => child::main(socket),
+        Err(error) => {
+            eprintln!("error: no channel to a daemon: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The daemon's end.
+pub struct Guard {
+    child: Child,
+    channel: Channel,
+    /// What came while something else was waited for.
+    early: VecDeque<Report>,
+}
+
+/// What a guard is to guard.
+pub struct Ward {
+    /// In the configuration's order.
+    pub vips: Vec<WardVip>,
+    /// The node's own address.
+    pub address: IpAddr,
+    /// Its own sealing half.
+    pub sealer: Sealer,
+    /// The node it speaks for.
+    pub sender: MemberId,
+    /// Its own boot id.
+    pub boot: Boot,
+}
+
+/// One VIP of a [`Ward`].
+pub struct WardVip {
+    /// Which, as members know it.
+    pub id: VipId,
+    /// What is held, together.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Where.
+    pub interface: String,
+}
+
+/// Why there is no guard, or no longer one.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// The host won't have it. Nothing was changed.
+    #[error("{error}")]
+    Refused {
+        /// Why.
+        error: String,
+        /// What to do.
+        hint: String,
+    },
+    /// It ended.
+    #[error("the guard has ended")]
+    Ended,
+    /// It couldn't be started or talked to.
+    #[error("the guard can't be reached: {0}")]
+    Unreachable(#[from] io::Error),
+}
+
+impl Guard {
+    /// Starts the guard, and waits until it has removed what an earlier life left. To be called before any
+    /// thread is started, at the latest with none that forks.
+    pub fn start(ward: &Ward) -> Result<Self, GuardError> {
+        let (channel, theirs) = Channel::pair()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("guard").stdin(Stdio::from(theirs));
+        let child = command.spawn()?;
+        drop(command);
+        let mut guard = Self { child, channel, early: VecDeque::new() };
+        let (key, key_id, cluster) = ward.sealer.parts();
+        let voice = Voice { key, key_id, cluster, sender: ward.sender.0, boot: ward.boot.0 };
+        let vips = ward.vips.iter().map(|vip| StartVip {
+            id: vip.id.0,
+            addresses: vip.addresses.clone(),
+            interface: vip.interface.clone(),
+        });
+        guard.order(&Order::Start(Start { vips: vips.collect(), address: ward.address, voice }))?;
+        match guard.wait()? {
+            Report::Started => Ok(guard),
+            Report::Refused { error, hint } => Err(GuardError::Refused { error, hint }),
+            other => Err(io::Error::other(format!("unexpected first report {other:?}")).into()),
+        }
+    }
+
+    /// Tells the guard whom to tell when the daemon is dead.
+    pub fn set_peers(&self, peers: Vec<SocketAddr>) -> Result<(), GuardError> {
+        self.order(&Order::Peers(peers))
+    }
+
+    /// Has a VIP held up to `until`; answered by [`Report::Held`].
+    pub fn hold(&self, vip: usize, until: Time, term: u32) -> Result<(), GuardError> {
+        self.order(&Order::Hold { vip, until: until.as_nanos(), term })
+    }
+
+    /// Has a VIP removed; answered by [`Report::Released`].
+    pub fn release(&self, vip: usize) -> Result<(), GuardError> {
+        self.order(&Order::Release { vip })
+    }
+
+    /// Has the network told again where a VIP is.
+    pub fn announce(&self, vip: usize) -> Result<(), GuardError> {
+        self.order(&Order::Announce { vip })
+    }
+
+    /// Has the network asked who answers for a VIP; answered by [`Report::Probed`].
+    pub fn probe(&self, vip: usize, mac: Option<Mac>) -> Result<(), GuardError> {
+        self.order(&Order::Probe { vip, mac: mac.map(|mac| mac.0) })
+    }
+
+    /// Has a socket bound to an address that the daemon has no permission for. Waits for it: for the start only.
+    pub fn bind(&mut self, socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), GuardError> {
+        self.channel.send(&Order::Bind { address }, Some(socket))?;
+        loop {
+            match self.wait()? {
+                Report::Bound { error: None } => return Ok(()),
+                Report::Bound { error: Some(code) } => return Err(io::Error::from_raw_os_error(code).into()),
+                // Links and the like: said again to whoever asks later.
+                other => self.early.push_back(other),
+            }
+        }
+    }
+
+    /// The next report, if one has come.
+    pub fn receive(&mut self) -> Result<Option<Report>, GuardError> {
+        if let Some(report) = self.early.pop_front() {
+            return Ok(Some(report));
+        }
+        match self.channel.receive()? {
+            Received::Message(report, _) => Ok(Some(report)),
+            Received::Nothing => Ok(None),
+            Received::Closed => Err(GuardError::Ended),
+        }
+    }
+
+    /// Ends a guard that is of no use any more; what it held is left to the next one, or to the lease.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Closes the channel and waits until the guard has released everything and ended.
+    pub fn stop(self) {
+        let Self { mut child, channel, early: _ } = self;
+        drop(channel);
+        let _ = child.wait();
+    }
+
+    fn wait(&mut self) -> Result<Report, GuardError> {
+        let deadline = clock::now() + PATIENCE;
+        loop {
+            match self.channel.receive()? {
+                Received::Message(report, _) => return Ok(report),
+                Received::Closed => return Err(GuardError::Ended),
+                Received::Nothing => {}
+            }
+            let left = deadline.since(clock::now());
+            if left.is_zero() {
+                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            }
+            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let mut ready = [PollFd::new(&self.channel, PollFlags::IN)];
+            match poll(&mut ready, Some(&timeout)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        }
+    }
+
+    fn order(&self, order: &Order) -> Result<(), GuardError> {
+        match self.channel.send(order, None) {
+            Ok(()) => Ok(()),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+            {
+                Err(GuardError::Ended)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl AsFd for Guard {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}

@@ -1,0 +1,159 @@
+//! Addresses and links over netlink: the only room for rtnetlink in the daemon.
+//!
+//! A VIP is added as /32 with a lifetime of two seconds, so that the kernel removes it by itself when nobody
+//! refreshes it any more; deprecated, so that it is never chosen as a source; and marked as ours.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures_util::{StreamExt, TryStreamExt};
+use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol, CacheInfo};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::{Handle, MulticastGroup};
+
+use crate::core::Mac;
+
+/// How long the kernel keeps an address that nobody refreshes, in seconds; it may take 1.25 s longer.
+const LEASE_SECONDS: u32 = 2;
+/// What `ip` shows as the address's `proto`: ours.
+const OURS: u8 = 0xc7;
+
+/// A connection to the kernel's addresses and links.
+pub(super) struct Kernel {
+    handle: Handle,
+}
+
+/// What the kernel tells of its own accord.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// An address is gone from an interface.
+    AddressRemoved { interface: u32, address: Ipv4Addr },
+    /// An interface's state, new or not.
+    Link(Link),
+    /// An interface is gone.
+    LinkRemoved { interface: u32 },
+}
+
+/// One interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) mac: Mac,
+    /// Up, with a carrier.
+    pub(super) up: bool,
+}
+
+impl Kernel {
+    /// Opens the connection, and the stream of changes. Needs a tokio runtime.
+    pub(super) fn open() -> io::Result<(Self, impl futures_util::Stream<Item = Change> + Unpin)> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr];
+        let (connection, _handle, messages) = rtnetlink::new_multicast_connection(&groups)?;
+        tokio::spawn(connection);
+        let changes = messages.filter_map(|(message, _)| std::future::ready(change(message.payload)));
+        Ok((Self { handle }, changes))
+    }
+
+    /// The interface called `name`; `None` when there is none.
+    pub(super) async fn link(&self, name: &str) -> io::Result<Option<Link>> {
+        match self.handle.link().get().match_name(name).execute().try_next().await {
+            Ok(message) => Ok(message.map(|m| link(&m))),
+            Err(error) if is(&error, &[libc::ENODEV]) => Ok(None),
+            Err(error) => Err(io_error(&error)),
+        }
+    }
+
+    /// The IPv4 addresses of an interface, ours included.
+    pub(super) async fn addresses(&self, interface: u32) -> io::Result<Vec<Ipv4Addr>> {
+        let messages = self.dump(interface).await?;
+        Ok(messages.iter().filter_map(local_address).collect())
+    }
+
+    /// Adds an address, or refreshes its lease.
+    pub(super) async fn add(&self, interface: u32, address: Ipv4Addr) -> io::Result<()> {
+        let mut request = self.handle.address().add(interface, IpAddr::V4(address), 32).replace();
+        let mut lease = CacheInfo::default();
+        lease.ifa_valid = LEASE_SECONDS;
+        lease.ifa_preferred = 0;
+        let attributes = &mut request.message_mut().attributes;
+        attributes.push(AddressAttribute::CacheInfo(lease));
+        attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(OURS)));
+        request.execute().await.map_err(|error| io_error(&error))
+    }
+
+    /// Removes an address, and returns once it is gone; an address that isn't there is gone.
+    pub(super) async fn remove(&self, interface: u32, address: Ipv4Addr) -> io::Result<()> {
+        let mut message = AddressMessage::default();
+        message.header.family = rtnetlink::packet_route::AddressFamily::Inet;
+        message.header.prefix_len = 32;
+        message.header.index = interface;
+        message.attributes.push(AddressAttribute::Local(IpAddr::V4(address)));
+        message.attributes.push(AddressAttribute::Address(IpAddr::V4(address)));
+        match self.handle.address().del(message).execute().await {
+            Ok(()) => Ok(()),
+            Err(error) if is(&error, &[libc::EADDRNOTAVAIL, libc::ENODEV]) => Ok(()),
+            Err(error) => Err(io_error(&error)),
+        }
+    }
+
+    async fn dump(&self, interface: u32) -> io::Result<Vec<AddressMessage>> {
+        let all = self.handle.address().get().set_link_index_filter(interface).execute();
+        let all: Vec<AddressMessage> = all.try_collect().await.map_err(|error| io_error(&error))?;
+        // Kernels without strict checking dump every interface's.
+        Ok(all.into_iter().filter(|m| m.header.index == interface).collect())
+    }
+}
+
+fn change(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {
+    let NetlinkPayload::InnerMessage(message) = payload else { return None };
+    match message {
+        RouteNetlinkMessage::DelAddress(message) => Some(Change::AddressRemoved {
+            interface: message.header.index,
+            address: local_address(&message)?,
+        }),
+        RouteNetlinkMessage::NewLink(message) => Some(Change::Link(link(&message))),
+        RouteNetlinkMessage::DelLink(message) => {
+            Some(Change::LinkRemoved { interface: message.header.index })
+        }
+        _ => None,
+    }
+}
+
+fn local_address(message: &AddressMessage) -> Option<Ipv4Addr> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        _ => None,
+    })
+}
+
+fn link(message: &LinkMessage) -> Link {
+    let mut link = Link { index: message.header.index, name: String::new(), mac: Mac::default(), up: false };
+    link.up = message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Address(bytes) => {
+                if let Ok(mac) = <[u8; 6]>::try_from(bytes.as_slice()) {
+                    link.mac = Mac(mac);
+                }
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+fn is(error: &rtnetlink::Error, codes: &[i32]) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(message) if codes.contains(&-message.raw_code()))
+}
+
+fn io_error(error: &rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => io::Error::from_raw_os_error(-message.raw_code()),
+        other => io::Error::other(other.to_string()),
+    }
+}

@@ -1,0 +1,153 @@
+//! ARP on one interface: gratuitous announcements, probes, and what others say.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::core::{Mac, Time};
+use crate::wire::arp;
+
+/// After a takeover or any doubt: at once, and again in case these get lost or an old answer is on its way.
+const AFTER_DOUBT: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+];
+/// And as long as it is held.
+const REMINDER: Duration = Duration::from_mins(1);
+
+const BROADCAST: Mac = Mac([0xff; 6]);
+const ETHERTYPE_ARP: u16 = 0x0806;
+
+/// A packet socket that speaks ARP on one interface.
+pub(super) struct ArpSocket {
+    socket: Socket,
+    interface: u32,
+}
+
+impl ArpSocket {
+    /// Needs `CAP_NET_RAW`.
+    pub(super) fn open(interface: u32) -> io::Result<Self> {
+        let protocol = Protocol::from(i32::from(ETHERTYPE_ARP.to_be()));
+        let kind = Type::DGRAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::PACKET, kind, Some(protocol))?;
+        socket.bind(&link_address(interface, Mac::default())?)?;
+        Ok(Self { socket, interface })
+    }
+
+    /// Sends one packet, to `mac` or to everybody.
+    pub(super) fn send(&self, packet: &arp::Packet, to: Option<Mac>) -> io::Result<()> {
+        self.socket
+            .send_to(&packet.encode(), &link_address(self.interface, to.unwrap_or(BROADCAST))?)
+            .map(drop)
+    }
+
+    /// The next packet that somebody sent; `None` when there is none for now.
+    pub(super) fn receive(&self) -> Option<arp::Packet> {
+        use std::io::Read;
+        loop {
+            let mut buffer = [0; 128];
+            match (&self.socket).read(&mut buffer) {
+                Ok(length) => {
+                    if let Some(packet) = arp::Packet::decode(&buffer[..length]) {
+                        return Some(packet);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A link that went down says so once; what it has received can still be read.
+                Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
+                Err(_would_block) => return None,
+            }
+        }
+    }
+}
+
+impl AsFd for ArpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for ArpSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// When a held VIP is announced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Announcements {
+    since: Time,
+    /// How many of the series have been made.
+    made: usize,
+    next_at: Time,
+    /// None has been made since the VIP was taken.
+    first: bool,
+}
+
+impl Announcements {
+    /// The whole series, from now on: the VIP has just been taken.
+    pub(super) fn start(now: Time) -> Self {
+        Self { since: now, made: 0, next_at: now, first: true }
+    }
+
+    /// The whole series once more: somebody may have forgotten, or been told otherwise.
+    pub(super) fn again(&mut self, now: Time) {
+        *self = Self { first: self.first, ..Self::start(now) };
+    }
+
+    /// When the next one is due.
+    pub(super) fn next_at(&self) -> Time {
+        self.next_at
+    }
+
+    /// One is due and has been made; true when it was the first since the VIP was taken.
+    pub(super) fn made(&mut self, now: Time) -> bool {
+        self.made += 1;
+        self.next_at = match AFTER_DOUBT.get(self.made) {
+            Some(after) => (self.since + *after).max(now),
+            None => now + REMINDER,
+        };
+        std::mem::replace(&mut self.first, false)
+    }
+}
+
+#[allow(unsafe_code)]
+fn link_address(interface: u32, mac: Mac) -> io::Result<SockAddr> {
+    // SAFETY: `sockaddr_ll` fits into the storage, which is zeroed, and its length is told.
+    let ((), address) = unsafe {
+        SockAddr::try_init(|storage, length| {
+            let address = &mut *storage.cast::<libc::sockaddr_ll>();
+            address.sll_family = libc::AF_PACKET as u16;
+            address.sll_protocol = ETHERTYPE_ARP.to_be();
+            address.sll_ifindex = interface.cast_signed();
+            address.sll_halen = 6;
+            address.sll_addr[..6].copy_from_slice(&mac.0);
+            *length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+            Ok(())
+        })?
+    };
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announcements_come_at_0_10_100_ms_1_s_5_s_and_once_a_minute() {
+        let start = Time::from_nanos(1_000_000_000);
+        let mut announcements = Announcements::start(start);
+        let mut times = Vec::new();
+        for _ in 0..8 {
+            let at = announcements.next_at();
+            times.push(at.since(start).as_millis());
+            assert_eq!(announcements.made(at), times.len() == 1, "only one is the first");
+        }
+        assert_eq!(times, [0, 10, 100, 1000, 5000, 65_000, 125_000, 185_000]);
+    }
+}
