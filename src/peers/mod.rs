@@ -1,1 +1,228 @@
-//! (to be written)
+//! What senses and tells the other nodes: sealed datagrams, by unicast to every known member, by multicast on
+//! the VIPs' interfaces while this node holds any.
+//!
+//! ```text
+//!   7780/udp  advertisements, probes, resignations    one socket on the node's own address
+//!   7781/udp  beacons: the holder's advertisements    one socket an interface, group 239.255.77.81
+//! ```
+//!
+//! Two paths for the same message: a node that is deaf on one hears the holder on the other. All sockets are
+//! non-blocking, and used by the driver's thread alone.
+
+mod advertisements;
+mod beacons;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
+
+use crate::core::{Advertisement, Boot, Input, MemberId, Message, Time};
+use crate::wire::message;
+use crate::wire::seal::{Channel, Envelope, Keyring, Opened, Reject};
+
+use self::advertisements::Advertisements;
+use self::beacons::Beacons;
+
+/// Where nodes listen for each other.
+pub const PORT: u16 = 7780;
+/// Where nodes listen for holders.
+pub const BEACON_PORT: u16 = 7781;
+
+/// This node's mouth and ears among the nodes.
+pub struct Peers {
+    advertisements: Advertisements,
+    beacons: Beacons,
+    envelope: Envelope,
+    beacon_envelope: Envelope,
+    guard_envelope: Envelope,
+    /// Who is told everything: the seeds, the named nodes, and everybody who has proven itself.
+    known: BTreeSet<SocketAddr>,
+    me: IpAddr,
+}
+
+/// What came in.
+#[derive(Debug)]
+pub enum Received {
+    /// Something for the core.
+    Input(Channel, Input),
+    /// A newcomer has proven itself: it should be told who is here.
+    Proven,
+    /// A part of the handshake: answered, or of no further meaning.
+    Handshake,
+    /// A datagram that was refused.
+    Rejected(Channel, Reject),
+}
+
+/// Who this node is among the nodes.
+pub struct Identity {
+    /// As members know it.
+    pub id: MemberId,
+    /// Where it is reached.
+    pub address: IpAddr,
+    /// Random, and new at every start.
+    pub boot: Boot,
+    /// Random, and new at every start.
+    pub cookies: [u8; 32],
+}
+
+/// Why the sockets can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PeersError {
+    /// Another program, or another chinthe, has the port.
+    #[error("{0} is in use")]
+    InUse(SocketAddr),
+    /// The node's address isn't this machine's.
+    #[error("{0} is not an address of this machine")]
+    NotHere(IpAddr),
+    /// Something else.
+    #[error("{what}: {source}")]
+    Other {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl Peers {
+    /// Opens the sockets; `interfaces` carry VIPs.
+    pub fn open(identity: &Identity, keyring: &Keyring, interfaces: &[String]) -> Result<Self, PeersError> {
+        let envelope =
+            |channel| Envelope::new(keyring.clone(), channel, identity.id, identity.boot, identity.cookies);
+        Ok(Self {
+            advertisements: Advertisements::open(identity.address)?,
+            beacons: Beacons::open(interfaces)?,
+            envelope: envelope(Channel::Advertisement),
+            beacon_envelope: envelope(Channel::Beacon),
+            guard_envelope: envelope(Channel::Guard),
+            known: BTreeSet::new(),
+            me: identity.address,
+        })
+    }
+
+    /// Adds addresses that everything is told to. The node's own is left out; true when there are new ones.
+    pub fn know(&mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> bool {
+        let before = self.known.len();
+        let me = SocketAddr::new(self.me, PORT);
+        self.known.extend(addresses.into_iter().filter(|address| *address != me).take(KNOWN));
+        while self.known.len() > KNOWN {
+            self.known.pop_last();
+        }
+        self.known.len() != before
+    }
+
+    /// Everybody who is told.
+    pub fn known(&self) -> Vec<SocketAddr> {
+        self.known.iter().copied().collect()
+    }
+
+    /// Tells everybody; over the VIPs' interfaces too when this node holds any. How many datagrams that were,
+    /// by channel.
+    pub fn advertise(&mut self, advertisement: Advertisement, holder: bool) -> (u64, u64) {
+        let body = message::encode(&Message::Advertisement(advertisement));
+        // The beacon goes first: it is what a holder's own kernel, too, takes for a sign of life.
+        let beacons = if holder { self.beacons.send(&self.beacon_envelope.seal(&body)) } else { 0 };
+        let sealed = self.envelope.seal(&body);
+        for address in &self.known {
+            self.advertisements.send(&sealed, *address);
+        }
+        (self.known.len() as u64, beacons)
+    }
+
+    /// Tells one member.
+    pub fn send(&mut self, to: IpAddr, message: &Message) {
+        let sealed = self.envelope.seal(&message::encode(message));
+        self.advertisements.send(&sealed, SocketAddr::new(to, PORT));
+    }
+
+    /// The next thing that came in; `None` when there is nothing for now.
+    pub fn receive(&mut self, now: Time) -> Option<Received> {
+        if let Some((datagram, from)) = self.advertisements.receive() {
+            // A guard speaks from its daemon's address, on the same port, in its own envelope.
+            let channel = if datagram.get(2) == Some(&Channel::Guard.code()) {
+                Channel::Guard
+            } else {
+                Channel::Advertisement
+            };
+            let envelope =
+                if channel == Channel::Guard { &mut self.guard_envelope } else { &mut self.envelope };
+            let opened = envelope.open(datagram, now);
+            return Some(self.opened(channel, opened, from, now));
+        }
+        let (datagram, from) = self.beacons.receive()?;
+        let opened = self.beacon_envelope.open(datagram, now);
+        Some(match opened {
+            // A boot id is proven by unicast, and holds for both.
+            Ok(Opened::Reply(_)) => Received::Rejected(Channel::Beacon, Reject::Unproven),
+            opened => self.opened(Channel::Beacon, opened, from, now),
+        })
+    }
+
+    /// The sockets to wait for.
+    pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(self.advertisements.socket()).chain(self.beacons.sockets())
+    }
+
+    fn opened(
+        &mut self,
+        channel: Channel,
+        opened: Result<Opened, Reject>,
+        from: SocketAddr,
+        now: Time,
+    ) -> Received {
+        match opened {
+            Ok(Opened::Data { sender, boot, body }) => {
+                // Whoever has proven itself is told everything, wherever the seeds say it is.
+                if channel == Channel::Advertisement {
+                    self.know([SocketAddr::new(from.ip(), PORT)]);
+                }
+                match self.input(channel, sender, boot, from, &body, now) {
+                    Ok(input) => Received::Input(channel, input),
+                    Err(reject) => Received::Rejected(channel, reject),
+                }
+            }
+            Ok(Opened::Reply(reply)) => {
+                self.advertisements.send(&reply, from);
+                Received::Handshake
+            }
+            Ok(Opened::Proven(_)) => {
+                self.know([SocketAddr::new(from.ip(), PORT)]);
+                Received::Proven
+            }
+            Err(reject) => Received::Rejected(channel, reject),
+        }
+    }
+
+    fn input(
+        &mut self,
+        channel: Channel,
+        sender: MemberId,
+        boot: Boot,
+        from: SocketAddr,
+        body: &[u8],
+        now: Time,
+    ) -> Result<Input, Reject> {
+        let message = message::decode(body).map_err(|_| Reject::Malformed)?;
+        if channel == Channel::Guard {
+            return match message {
+                Message::Resignation(resignation) => Ok(Input::GuardResigned { of: sender, resignation }),
+                // A guard has one word only.
+                Message::Advertisement(_) | Message::Probe | Message::Acknowledgement(_) => {
+                    Err(Reject::Malformed)
+                }
+            };
+        }
+        if let Message::Advertisement(advertisement) = &message {
+            if crate::wire::member_id(&advertisement.name) != sender {
+                return Err(Reject::Name);
+            }
+            self.beacon_envelope.vouch(sender, boot, now);
+            self.guard_envelope.vouch(sender, advertisement.guard, now);
+        }
+        Ok(Input::Heard { from: sender, address: from.ip(), boot, message })
+    }
+}
+
+/// Nobody makes this node talk to more addresses than this.
+const KNOWN: usize = 128;

@@ -64,7 +64,8 @@ impl Channel {
         }
     }
 
-    const fn code(self) -> u8 {
+    /// As in the envelope's third byte.
+    pub const fn code(self) -> u8 {
         match self {
             Self::Advertisement => 1,
             Self::Beacon => 2,
