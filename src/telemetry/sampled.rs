@@ -12,9 +12,8 @@ use crate::core::Verdict;
 pub(super) fn families(names: &Names, sample: &Sample) -> Vec<proto::MetricFamily> {
     let mut all = Gathered::default();
     node(&mut all, names, sample);
-    let absent = VipSample::default();
     for (index, vip) in names.vips.iter().enumerate() {
-        vip_series(&mut all, vip, sample.vips.get(index).unwrap_or(&absent));
+        vip_series(&mut all, vip, sample.vips.get(index).copied().unwrap_or_default());
     }
     let absent = ServiceSample::default();
     for (index, (service, backends)) in names.services.iter().enumerate() {
@@ -48,7 +47,7 @@ fn node(all: &mut Gathered, names: &Names, sample: &Sample) {
     }
 }
 
-fn vip_series(all: &mut Gathered, vip: &str, sample: &VipSample) {
+fn vip_series(all: &mut Gathered, vip: &str, sample: VipSample) {
     all.add(&families::VIP_ACTIVE, &[vip], yes(sample.active));
     all.add(&families::VIP_PRESENT, &[vip], yes(sample.address_present));
     all.add(&families::VIP_PRIORITY, &[vip, "base"], f64::from(sample.base_priority));
