@@ -81,7 +81,7 @@ impl std::fmt::Display for Target {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens there, or it can't be reached.
-    #[error("no node can be asked at `{0}`: {1}")]
+    #[error("no node can be asked at `{0}`: {reason}", reason = reason(.1))]
     Unreachable(Target, #[source] io::Error),
     /// It is there and doesn't answer.
     #[error("the node at `{0}` doesn't answer")]
@@ -179,6 +179,15 @@ where
     }
 }
 
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such socket".to_owned(),
+        io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
+        io::ErrorKind::PermissionDenied => "no permission".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -188,15 +197,15 @@ mod tests {
     use super::*;
     use crate::admin::status;
 
-    fn tcp(host: &str, port: u16) -> Result<Target, BadUrl> {
-        Ok(Target::Tcp(host.to_owned(), port))
+    fn tcp(host: &str, port: u16) -> Target {
+        Target::Tcp(host.to_owned(), port)
     }
 
     #[test]
     fn an_admin_url_may_leave_out_scheme_and_port() {
-        assert_eq!("http://192.0.2.1:80/".parse(), tcp("192.0.2.1", 80));
-        assert_eq!("ha1".parse(), tcp("ha1", 7781));
-        assert_eq!("http://[::1]".parse(), tcp("::1", 7781));
+        assert_eq!("http://192.0.2.1:80/".parse(), Ok(tcp("192.0.2.1", 80)));
+        assert_eq!("ha1".parse(), Ok(tcp("ha1", 7781)));
+        assert_eq!("http://[::1]".parse(), Ok(tcp("::1", 7781)));
     }
 
     #[test]

@@ -161,7 +161,7 @@ pub(super) const SERVICE_BYTES: Family = Family::counter(
 pub(super) const SERVICE_CONNECT: Family = Family::histogram(
     "chinthe_service_connect_duration_seconds",
     &["service"],
-    "How long it took to connect to a backend, retries on others included.",
+    "How long successful attempts to connect to a backend took.",
 );
 
 pub(super) const PEER_MESSAGES: Family = Family::counter(
@@ -208,7 +208,7 @@ pub(super) const CONFLICT_SOURCES: [&str; 2] = ["arp", "advertisement"];
 /// How a VIP can be announced.
 pub(super) const ANNOUNCEMENT_KINDS: [&str; 2] = ["garp", "na"];
 /// Why a client's connection can be closed unserved.
-pub(super) const CONNECTION_REJECTIONS: [&str; 2] = ["no_backend", "limit"];
+pub(super) const CONNECTION_REJECTIONS: [&str; 3] = ["no_backend", "resources", "client_gone"];
 /// Why an attempt to connect can fail.
 pub(super) const CONNECT_FAILURES: [&str; 5] = ["refused", "timeout", "overdue", "unreachable", "other"];
 /// Why a message from the network can be dropped.

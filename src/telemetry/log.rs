@@ -10,7 +10,7 @@ use std::str::FromStr;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::SetGlobalDefaultError;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
@@ -126,15 +126,16 @@ pub fn start(format: Format, level: LevelFilter) -> Result<Guard, LogError> {
     let filter = EnvFilter::builder()
         .with_default_directive(level.into())
         .parse(variable(FILTER_VARIABLE).unwrap_or_default())?;
-    let (writer, guard) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(QUEUE_LINES)
-        .thread_name("log")
-        .finish(io::stderr());
+    let (writer, guard) = queue(io::stderr());
     let dropped = DroppedLines(writer.error_counter());
     let colour = io::stderr().is_terminal() && variable("NO_COLOR").is_none();
     tracing::subscriber::set_global_default(subscriber(format, colour, filter, writer))?;
     Ok(Guard { dropped, _writer: guard })
+}
+
+/// A writer that never waits, and the thread that writes in its stead.
+fn queue(to: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE_LINES).thread_name("log").finish(to)
 }
 
 /// A variable's value; unset, empty and unreadable are the same.
@@ -258,6 +259,26 @@ mod tests {
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_stuck_reader_stops_nobody_and_what_it_misses_is_counted() {
+        let kept = Kept::default();
+        let stuck = Arc::clone(&kept.0);
+        let held = stuck.lock().expect("no panic while held");
+        let (writer, guard) = queue(kept);
+        let dropped = DroppedLines(writer.error_counter());
+        let log = subscriber(Format::Text, false, EnvFilter::new("info"), writer);
+        tracing::subscriber::with_default(log, || {
+            // One line may be on its way out already.
+            for line in 0..QUEUE_LINES + 10 {
+                tracing::info!(line, "nobody reads this");
+            }
+        });
+        assert!(dropped.get() >= 9, "{}", dropped.get());
+        drop(held);
+        drop(guard);
+        assert!(!stuck.lock().expect("no panic while held").is_empty(), "the rest was written in the end");
     }
 
     #[test]

@@ -12,6 +12,14 @@ use super::sample::Sample;
 use super::sampled;
 use crate::core::{Cause, Transition, VipState};
 
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The source revision that this program was built from, where the build was told (`CHINTHE_REVISION`).
+pub const REVISION: &str = match option_env!("CHINTHE_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+
 /// What the series are named after; fixed for the life of a [`Metrics`].
 #[derive(Debug, Clone, Default)]
 pub struct Layout<'a> {

@@ -12,6 +12,6 @@ pub mod sample;
 mod sampled;
 pub mod transition;
 
-pub use metrics::{Channel, Direction, Layout, Metrics, MetricsError};
+pub use metrics::{Channel, Direction, Layout, Metrics, MetricsError, REVISION, VERSION};
 pub use sample::{BackendSample, ConnectDurations, MemberCounts, Sample, ServiceSample, VipSample};
 pub use transition::log_transition;

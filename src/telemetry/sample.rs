@@ -8,8 +8,8 @@ use crate::core::Verdict;
 
 /// Upper bounds that `chinthe_service_connect_duration_seconds` has until the proxy's own counts say
 /// otherwise, in seconds: a connect on a LAN takes 0.2 ms, a lost SYN is repeated after 1 and 3 s.
-pub const CONNECT_BOUNDS: [f64; 13] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+pub const CONNECT_BOUNDS: [f64; 12] =
+    [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
 
 /// The state of this node at one moment.
 #[derive(Debug, Clone, PartialEq, Default)]

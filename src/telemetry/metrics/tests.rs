@@ -133,8 +133,8 @@ fn every_series_is_there_from_the_start_at_zero() {
         ("chinthe_backend_views", 2 * 3),
         ("chinthe_backend_connect_failures_total", 2 * 5),
         ("chinthe_backend_bytes_total", 2 * 2),
-        ("chinthe_service_connections_rejected_total", 2),
-        ("chinthe_service_connect_duration_seconds_bucket", 13 + 1),
+        ("chinthe_service_connections_rejected_total", 3),
+        ("chinthe_service_connect_duration_seconds_bucket", 12 + 1),
         ("chinthe_peer_messages_total", 3 * 2),
         ("chinthe_peer_messages_rejected_total", 3 * 12),
     ] {
@@ -231,7 +231,7 @@ fn a_sample_is_shown_as_it_is() {
     is(r#"chinthe_vip_priority{vip="vi_1",kind="effective"}"#, 103.0);
     is(r#"chinthe_vip_active{vip="vi_2"}"#, 0.0);
     is(r#"chinthe_service_connections_rejected_total{service="myweb",reason="no_backend"}"#, 3.0);
-    is(r#"chinthe_service_connections_rejected_total{service="myweb",reason="limit"}"#, 0.0);
+    is(r#"chinthe_service_connections_rejected_total{service="myweb",reason="resources"}"#, 0.0);
     is(r#"chinthe_service_connections_rejected_total{service="myweb",reason="moon"}"#, 1.0);
     is(r#"chinthe_service_bytes_total{service="myweb",direction="out"}"#, 9_007_199_254_740_991.0);
     is(r#"chinthe_service_connect_duration_seconds_bucket{service="myweb",le="1"}"#, 99.0);
