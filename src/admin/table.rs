@@ -123,7 +123,7 @@ fn vips(status: &Status) -> Table {
             vip.interface.clone(),
             vip.holder.clone().unwrap_or_else(|| "nobody".to_owned()),
             vip.state.as_str().to_owned(),
-            format!("{} of {}", vip.effective_priority, vip.base_priority),
+            format!("{} (base {})", vip.effective_priority, vip.base_priority),
             vip.term.to_string(),
             format!("{:.0}", vip.since),
             known(&candidates.join(", ")),
@@ -238,8 +238,8 @@ MEMBER       ADDRESS        STATE  VERSION  CONFIG
 ha1 (asked)  192.168.56.21  alive  0.1.0    5f2c
 ha2          192.168.56.22  alive  0.1.0    5f2c
 
-VIP   ADDRESS           INTERFACE  HOLDER  HERE    PRIORITY    TERM  SINCE                 CANDIDATES
-vi_1  192.168.56.69/24  eth1       ha1     active  103 of 101  4     2026-11-22T10:00:00Z  ha1 103
+VIP   ADDRESS           INTERFACE  HOLDER  HERE    PRIORITY        TERM  SINCE                 CANDIDATES
+vi_1  192.168.56.69/24  eth1       ha1     active  103 (base 101)  4     2026-11-22T10:00:00Z  ha1 103
 
 SERVICE  ADDRESS           HEALTH  AGREED  ADMIN  WEIGHT  ACTIVE  VIEWS
 myweb                                                     3
