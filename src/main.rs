@@ -1,3 +1,5 @@
+//! The program: all of it is in the library.
+
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    chinthe::cli::main()
 }

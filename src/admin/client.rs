@@ -1,0 +1,274 @@
+//! The client of `chinthe status`: one request to one node, with an end to its patience.
+
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, Uri, header};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::status::Status;
+
+/// For everything together; a node that is well answers in milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A status of a thousand backends seen by a hundred members has some 3 MB.
+const ANSWER_BYTES: usize = 16 << 20;
+
+/// Whom to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The node on this host, by its Unix socket.
+    Socket(PathBuf),
+    /// Any node, by its admin address: host and port.
+    Tcp(String, u16),
+}
+
+/// The port of an admin address that names none.
+const DEFAULT_PORT: u16 = 7781;
+
+/// An admin URL that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no admin URL")]
+pub struct BadUrl(String);
+
+impl BadUrl {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        "it looks like `http://192.0.2.1:7781`"
+    }
+}
+
+impl FromStr for Target {
+    type Err = BadUrl;
+
+    /// From `http://HOST:PORT`; scheme and port may be left out.
+    fn from_str(text: &str) -> Result<Self, BadUrl> {
+        let bad = || BadUrl(text.to_owned());
+        let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let uri: Uri = full.parse().map_err(|_| bad())?;
+        if uri.scheme_str() != Some("http") || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(bad());
+        }
+        let authority = uri.authority().ok_or_else(bad)?;
+        let host = authority.host();
+        // What stands before the host (a user's name) is refused with what isn't a port behind it.
+        let port = match authority.as_str().strip_prefix(host).ok_or_else(bad)? {
+            "" => DEFAULT_PORT,
+            rest => rest.strip_prefix(':').and_then(|port| port.parse().ok()).ok_or_else(bad)?,
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() { Err(bad()) } else { Ok(Self::Tcp(host.to_owned(), port)) }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "{}", path.display()),
+            Self::Tcp(host, port) if host.contains(':') => write!(f, "http://[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(f, "http://{host}:{port}"),
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there, or it can't be reached.
+    #[error("no node can be asked at `{0}`: {reason}", reason = reason(.1))]
+    Unreachable(Target, #[source] io::Error),
+    /// It is there and doesn't answer.
+    #[error("the node at `{0}` doesn't answer")]
+    Silent(Target),
+    /// It speaks something else, or too much of it.
+    #[error("what answers at `{0}` is no chinthe node: {1}")]
+    NotANode(Target, String),
+    /// It answered with an error of its own.
+    #[error("the node at `{0}` answers {1}")]
+    Refused(Target, StatusCode),
+    /// This process can't even try.
+    #[error("the request can't be made: {0}")]
+    Local(#[from] io::Error),
+}
+
+impl ClientError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                "ask as the daemon's user or group, or say `--admin http://HOST:7781`"
+            }
+            Self::Unreachable(Target::Socket(_), _) => {
+                "is `chinthe run` running here? Another node can be asked with `--admin http://HOST:7781`"
+            }
+            Self::Unreachable(Target::Tcp(..), _) => {
+                "is `admin.listen` there an address that can be reached from here?"
+            }
+            Self::Silent(_) => "its log may say what it is stuck on",
+            Self::NotANode(..) => "the port is `admin.listen`'s, 7781 unless set",
+            Self::Refused(..) => "is it of another version?",
+            Self::Local(_) => "this host may be out of descriptors or memory",
+        }
+    }
+}
+
+/// Asks for the status: the document as the node sent it, and what it says. Blocks, for 5 s at most.
+pub fn fetch_status(target: &Target) -> Result<(String, Status), ClientError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let answer = runtime.block_on(async {
+        tokio::time::timeout(PATIENCE, get(target, "/api/v1/status"))
+            .await
+            .unwrap_or_else(|_| Err(ClientError::Silent(target.clone())))
+    });
+    // A name that is still being resolved is not waited for.
+    runtime.shutdown_background();
+    let document = answer?;
+    let status = serde_json::from_str(&document)
+        .map_err(|error| ClientError::NotANode(target.clone(), error.to_string()))?;
+    Ok((document, status))
+}
+
+async fn get(target: &Target, path: &str) -> Result<String, ClientError> {
+    let unreachable = |error| ClientError::Unreachable(target.clone(), error);
+    match target {
+        Target::Socket(socket) => {
+            let stream = UnixStream::connect(socket).await.map_err(unreachable)?;
+            exchange(stream, "localhost", path, target).await
+        }
+        Target::Tcp(host, port) => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
+            exchange(stream, host, path, target).await
+        }
+    }
+}
+
+async fn exchange<S>(stream: S, host: &str, path: &str, target: &Target) -> Result<String, ClientError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let strange = |why: String| ClientError::NotANode(target.clone(), why);
+    let request = Request::get(path)
+        .header(header::HOST, host)
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| strange(error.to_string()))?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| strange(error.to_string()))?;
+    let conversation = async {
+        let answer = sender.send_request(request).await.map_err(|error| strange(error.to_string()))?;
+        if answer.status() != StatusCode::OK {
+            return Err(ClientError::Refused(target.clone(), answer.status()));
+        }
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES);
+        let bytes = body.collect().await.map_err(|error| strange(error.to_string()))?.to_bytes();
+        String::from_utf8(bytes.into()).map_err(|error| strange(error.to_string()))
+    };
+    // The connection has to be driven beside the conversation; what ends it, the conversation hears.
+    let driven = async {
+        let _ = connection.await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        answer = conversation => answer,
+        never = driven => never,
+    }
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such socket".to_owned(),
+        io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
+        io::ErrorKind::PermissionDenied => "no permission".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::admin::status;
+
+    fn tcp(host: &str, port: u16) -> Target {
+        Target::Tcp(host.to_owned(), port)
+    }
+
+    #[test]
+    fn an_admin_url_may_leave_out_scheme_and_port() {
+        assert_eq!("http://192.0.2.1:80/".parse(), Ok(tcp("192.0.2.1", 80)));
+        assert_eq!("ha1".parse(), Ok(tcp("ha1", 7781)));
+        assert_eq!("http://[::1]".parse(), Ok(tcp("::1", 7781)));
+    }
+
+    #[test]
+    fn what_isnt_an_admin_url_is_refused() {
+        for text in
+            ["", "https://ha1", "http://ha1/metrics", "http://", "ha1:port", "me@ha1", "http://ha1?x", "a b"]
+        {
+            assert!(text.parse::<Target>().is_err(), "{text}");
+        }
+    }
+
+    /// A server of one answer, and what its client makes of it.
+    fn answered(answer: Vec<u8>) -> Result<(String, Status), ClientError> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("any port");
+        let port = listener.local_addr().expect("it has one").port();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client comes");
+            let mut head = [0; 1024];
+            let length = stream.read(&mut head).expect("a request");
+            let _ = stream.write_all(&answer);
+            String::from_utf8_lossy(&head[..length]).into_owned()
+        });
+        let result = fetch_status(&Target::Tcp("127.0.0.1".to_owned(), port));
+        let request = server.join().expect("no panic");
+        assert!(request.starts_with("GET /api/v1/status HTTP/1.1\r\n"), "{request}");
+        result
+    }
+
+    #[test]
+    fn a_status_arrives_as_it_was_sent() {
+        let body = status::tests::SAMPLE;
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let (document, status) = answered(answer.into_bytes()).expect("a status");
+        assert_eq!(document, body);
+        assert_eq!(status.node, "ha1");
+    }
+
+    #[test]
+    fn an_answer_without_a_length_ends_with_its_connection() {
+        let body = status::tests::SAMPLE;
+        let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{body}");
+        assert!(answered(answer.into_bytes()).is_ok());
+    }
+
+    #[test]
+    fn other_answers_are_told_apart() {
+        let answers: [(&[u8], &str); 4] = [
+            (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "answers 503"),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", "no chinthe node"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "no chinthe node"),
+            (b"", "no chinthe node"),
+        ];
+        for (answer, words) in answers {
+            let error = answered(answer.to_vec()).expect_err("no status").to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn nobody_there_is_said_with_a_way_out() {
+        let missing = std::env::temp_dir().join(format!("chinthe-no-socket-{}", std::process::id()));
+        let error = fetch_status(&Target::Socket(missing)).expect_err("nobody is there");
+        assert!(matches!(error, ClientError::Unreachable(..)), "{error}");
+        assert!(error.hint().contains("chinthe run"));
+    }
+}

@@ -1,0 +1,27 @@
+//! Errors as RFC 9457 problem documents.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+/// RFC 9457 section 3.1; `type` is `about:blank`, so `title` is the status's own phrase (section 4.2.1).
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+}
+
+/// A response that says what went wrong, in a sentence.
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
+    let title = status.canonical_reason().unwrap_or_default();
+    let document = Document { r#type: "about:blank", title, status: status.as_u16(), detail };
+    let body = serde_json::to_vec(&document).expect("text and a number are always JSON");
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}

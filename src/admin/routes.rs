@@ -1,0 +1,169 @@
+//! What each path answers.
+//!
+//! Only reading, so far: every path takes `GET` and `HEAD`, and no request has a body.
+
+use std::fmt::Write as _;
+
+use http_body_util::Full;
+use hyper::body::{Body, Bytes};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::problem::problem;
+use super::server::Sources;
+use super::status::VipState;
+
+/// The content type that Prometheus asks for.
+const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+type Reply = Response<Full<Bytes>>;
+
+/// Answers one request.
+pub(super) fn answer<B: Body>(request: &Request<B>, sources: &Sources) -> Reply {
+    let mut reply = route(request, sources);
+    let headers = reply.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply
+}
+
+fn route<B: Body>(request: &Request<B>, sources: &Sources) -> Reply {
+    let respond: fn(&str, &Sources) -> Reply = match request.uri().path() {
+        "/metrics" => metrics,
+        "/livez" => livez,
+        "/readyz" => readyz,
+        "/api/v1/status" => status,
+        "/active" => active,
+        _ => return problem(StatusCode::NOT_FOUND, "there is nothing at this path"),
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut reply = problem(StatusCode::METHOD_NOT_ALLOWED, "this can only be read");
+        reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return reply;
+    }
+    if !request.body().is_end_stream() {
+        let mut reply = problem(StatusCode::BAD_REQUEST, "a request to read has no body");
+        // The body isn't read, so nothing after it can be.
+        reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return reply;
+    }
+    respond(request.uri().query().unwrap_or_default(), sources)
+}
+
+fn metrics(_query: &str, sources: &Sources) -> Reply {
+    reply(StatusCode::OK, METRICS_TEXT, (sources.metrics)())
+}
+
+fn livez(_query: &str, sources: &Sources) -> Reply {
+    match (sources.alive)() {
+        Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
+        Err(why) => problem(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}
+
+/// With `verbose`, each check on a line of its own, as Kubernetes' components do it.
+fn readyz(query: &str, sources: &Sources) -> Reply {
+    let checks = (sources.ready)();
+    let failed: Vec<&str> = checks.iter().filter(|(_, ok)| !ok).map(|(what, _)| what.as_str()).collect();
+    let code = if failed.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if parameters(query).any(|(name, _)| name == "verbose") {
+        let mut text = String::new();
+        for (what, ok) in &checks {
+            let (sign, word) = if *ok { ('+', "ok") } else { ('-', "not yet") };
+            writeln!(text, "[{sign}] {what}: {word}").expect("a String takes all");
+        }
+        let summary = if failed.is_empty() { "ready\n" } else { "not ready\n" };
+        return reply(code, TEXT, text + summary);
+    }
+    if failed.is_empty() {
+        reply(code, TEXT, "ok\n")
+    } else {
+        problem(code, &format!("not ready: {}", failed.join(", ")))
+    }
+}
+
+fn status(_query: &str, sources: &Sources) -> Reply {
+    let mut body = serde_json::to_vec(&*(sources.status)()).expect("text, numbers and lists are always JSON");
+    body.push(b'\n');
+    reply(StatusCode::OK, JSON, body)
+}
+
+/// For load balancers and scripts in front of us: 200 on the holder alone.
+fn active(query: &str, sources: &Sources) -> Reply {
+    let Some((_, name)) = parameters(query).find(|(name, _)| name == "vip") else {
+        return problem(StatusCode::BAD_REQUEST, "say which VIP: `/active?vip=NAME`");
+    };
+    let status = (sources.status)();
+    match status.vips.iter().find(|vip| vip.name == name).map(|vip| vip.state) {
+        Some(VipState::Active) => reply(StatusCode::OK, TEXT, "active\n"),
+        Some(state @ (VipState::Initialize | VipState::Backup)) => problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &format!("`{}` doesn't hold it: its state is `{}`", status.node, state.as_str()),
+        ),
+        None => problem(StatusCode::NOT_FOUND, "there is no VIP of that name"),
+    }
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+/// A query's names and values, decoded; a name without `=` has an empty value.
+fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(name), decode(value))
+    })
+}
+
+/// `application/x-www-form-urlencoded`, backwards; what isn't an escape stands for itself.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        bytes.push(match (first, tail) {
+            (b'+', _) => b' ',
+            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    rest = after;
+                    high << 4 | low
+                }
+                _ => b'%',
+            },
+            (other, _) => *other,
+        });
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_decoded() {
+        let all = |query| parameters(query).collect::<Vec<_>>();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(all("vip=vi%5F1&verbose"), [pair("vip", "vi_1"), pair("verbose", "")]);
+        assert_eq!(all("a=b+c%20d=e"), [pair("a", "b c d=e")]);
+        assert_eq!(all("&&"), []);
+    }
+
+    #[test]
+    fn a_broken_escape_stands_for_itself() {
+        assert_eq!(decode("100%"), "100%");
+        assert_eq!(decode("%4"), "%4");
+        assert_eq!(decode("%zz%41"), "%zzA");
+        assert_eq!(decode("%ff"), "\u{fffd}");
+    }
+}

@@ -1,0 +1,169 @@
+//! What can be said on the command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+
+use crate::telemetry::log::Format;
+
+/// Where the configuration is unless said otherwise.
+pub(super) const CONFIG_FILE: &str = "/etc/chinthe/chinthe.toml";
+
+/// One daemon in place of the keepalived and haproxy pair, for any number of nodes.
+#[derive(Debug, Parser)]
+#[command(name = "chinthe", version, disable_help_subcommand = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the daemon
+    Run(RunArguments),
+    /// Judge a configuration file alone: never the host, never the secret
+    Check(CheckArguments),
+    /// Turn keepalived's and haproxy's files into one of ours
+    Import(ImportArguments),
+    /// Run a whole cluster on this machine, without root
+    Lab(LabArguments),
+    /// Show the cluster as a node sees it; exit status 3 if it is degraded
+    Status(StatusArguments),
+    /// The daemon's child that holds the addresses; started by the daemon itself
+    #[command(hide = true)]
+    Guard,
+    /// A process of the lab; started by the lab itself
+    #[command(hide = true)]
+    LabMachine {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
+    pub(super) config: PathBuf,
+    /// This node's name, where `[cluster.nodes]` and the hostname don't tell
+    #[arg(long, value_name = "NAME")]
+    pub(super) node: Option<String>,
+    /// How log lines look; `auto` is what `CHINTHE_LOG_FORMAT` says, else text
+    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = log_format())]
+    pub(super) log: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    /// The configuration
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportArguments {
+    /// keepalived's files, of one node or of all nodes
+    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "haproxy")]
+    pub(super) keepalived: Vec<PathBuf>,
+    /// haproxy's files
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(super) haproxy: Vec<PathBuf>,
+    /// Where to write the configuration; standard output unless said
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LabArguments {
+    /// How many load balancers
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(super) nodes: u8,
+    /// How many web servers
+    #[arg(long, value_name = "M", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(super) backends: u8,
+    /// Run these configurations in place of the built-in one
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(super) config: Vec<PathBuf>,
+    /// Where the VIP is reachable on this machine: `http://127.0.0.1:PORT`
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub(super) port: u16,
+    /// Let things happen by themselves: `demo`, or a file with a step on each line
+    #[arg(long, value_name = "NAME-or-FILE")]
+    pub(super) script: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// Print the document itself, as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// The configuration that names the local node's socket
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
+    pub(super) config: PathBuf,
+    /// The local node's socket, in place of the configured one
+    #[arg(long, value_name = "PATH", conflicts_with = "admin")]
+    pub(super) socket: Option<PathBuf>,
+    /// Ask the node at this admin address instead of the local one
+    #[arg(long, value_name = "URL")]
+    pub(super) admin: Option<String>,
+}
+
+fn log_format() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(["auto", "text", "json"]).try_map(|word| word.parse::<Format>())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, ErrorKind> {
+        Arguments::try_parse_from(line.split(' ')).map(|all| all.command).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_arguments_dont_contradict_each_other() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_its_defaults() {
+        let Ok(Command::Run(run)) = parse("chinthe run") else { panic!("it is a command") };
+        assert_eq!(run.config, PathBuf::from("/etc/chinthe/chinthe.toml"));
+        assert_eq!((run.node, run.log), (None, Format::Auto));
+    }
+
+    #[test]
+    fn import_takes_several_files_after_one_flag() {
+        let line = "chinthe import --keepalived a b --haproxy c --output d";
+        let Ok(Command::Import(import)) = parse(line) else { panic!("it is a command") };
+        assert_eq!(import.keepalived, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(import.haproxy, [PathBuf::from("c")]);
+        assert_eq!(import.output, Some(PathBuf::from("d")));
+    }
+
+    #[test]
+    fn import_wants_at_least_one_file() {
+        assert_eq!(parse("chinthe import").err(), Some(ErrorKind::MissingRequiredArgument));
+        assert!(parse("chinthe import --haproxy c").is_ok());
+    }
+
+    #[test]
+    fn a_log_format_that_doesnt_exist_is_a_usage_error() {
+        assert_eq!(parse("chinthe run --log xml").err(), Some(ErrorKind::InvalidValue));
+        let Ok(Command::Run(run)) = parse("chinthe run --log json") else { panic!("it is a command") };
+        assert_eq!(run.log, Format::Json);
+    }
+
+    #[test]
+    fn the_lab_hands_its_processes_their_arguments_untouched() {
+        let Ok(Command::LabMachine { arguments }) = parse("chinthe lab-machine web --name web1") else {
+            panic!("it is a command")
+        };
+        assert_eq!(arguments, ["web", "--name", "web1"]);
+    }
+}

@@ -1,0 +1,233 @@
+//! Every metric family of this program, in one list: name, labels, and what it means.
+//!
+//! Names follow Prometheus' conventions (base units, `_total` for counters, `_info` for gauges that are
+//! always 1), so that `promtool check metrics` has nothing to say. `process_*` are the official clients'.
+
+/// One metric family: what a scrape shows of it before the first series.
+#[derive(Debug)]
+pub(super) struct Family {
+    /// What queries call it.
+    pub(super) name: &'static str,
+    /// What its numbers do.
+    pub(super) kind: Kind,
+    /// The labels of its series, in the order in which values are given.
+    pub(super) labels: &'static [&'static str],
+    /// One sentence for people.
+    pub(super) help: &'static str,
+}
+
+/// What a family's numbers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Grows from zero.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts observations by size.
+    Histogram,
+}
+
+impl Family {
+    const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Self { name, kind: Kind::Counter, labels, help }
+    }
+
+    const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Self { name, kind: Kind::Gauge, labels, help }
+    }
+
+    const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Self { name, kind: Kind::Histogram, labels, help }
+    }
+}
+
+pub(super) const BUILD_INFO: Family = Family::gauge(
+    "chinthe_build_info",
+    &["version", "revision"],
+    "Version and source revision of this binary; always 1.",
+);
+pub(super) const CONFIG_INFO: Family = Family::gauge(
+    "chinthe_config_info",
+    &["sha256"],
+    "Digest of the configuration in use, equal on all nodes that run the same one; always 1.",
+);
+pub(super) const CONFIG_RELOAD: Family = Family::gauge(
+    "chinthe_config_last_reload_successful",
+    &[],
+    "Whether the last attempt to load the configuration succeeded.",
+);
+pub(super) const READY: Family = Family::gauge(
+    "chinthe_ready",
+    &[],
+    "Whether this node can serve: its listeners accept and a full round of probes is done.",
+);
+pub(super) const LOG_DROPPED: Family = Family::counter(
+    "chinthe_log_lines_dropped_total",
+    &[],
+    "Log lines given up because whatever reads standard error was too slow.",
+);
+pub(super) const MEMBERS: Family = Family::gauge(
+    "chinthe_cluster_members",
+    &["state"],
+    "Members of the cluster as this node sees them, itself included.",
+);
+
+pub(super) const VIP_ACTIVE: Family =
+    Family::gauge("chinthe_vip_active", &["vip"], "Whether this node holds the VIP.");
+pub(super) const VIP_PRESENT: Family = Family::gauge(
+    "chinthe_vip_address_present",
+    &["vip"],
+    "Whether the kernel has all of the VIP's addresses on this node.",
+);
+pub(super) const VIP_PRIORITY: Family = Family::gauge(
+    "chinthe_vip_priority",
+    &["vip", "kind"],
+    "This node's priority for the VIP: as configured (base) and with all weights (effective).",
+);
+pub(super) const VIP_TRANSITIONS: Family = Family::counter(
+    "chinthe_vip_transitions_total",
+    &["vip", "to", "cause"],
+    "Changes of the VIP's state on this node.",
+);
+pub(super) const VIP_CONFLICTS: Family = Family::counter(
+    "chinthe_vip_conflicts_total",
+    &["vip", "source"],
+    "Times another holder of a VIP held here was noticed.",
+);
+pub(super) const VIP_ANNOUNCEMENTS: Family = Family::counter(
+    "chinthe_vip_announcements_total",
+    &["vip", "kind"],
+    "Gratuitous ARP packets and unsolicited neighbour advertisements sent.",
+);
+pub(super) const FAILOVER: Family = Family::histogram(
+    "chinthe_failover_duration_seconds",
+    &["vip", "phase"],
+    "Where the time of a takeover by this node went.",
+);
+
+pub(super) const BACKEND_UP: Family = Family::gauge(
+    "chinthe_backend_up",
+    &["service", "backend"],
+    "Whether new connections go to the backend.",
+);
+pub(super) const BACKEND_CHECK_UP: Family = Family::gauge(
+    "chinthe_backend_check_up",
+    &["service", "backend"],
+    "Whether the backend is up by this node's own probes.",
+);
+pub(super) const BACKEND_VIEWS: Family = Family::gauge(
+    "chinthe_backend_views",
+    &["service", "backend", "verdict"],
+    "Members by what they say of the backend, this node included.",
+);
+pub(super) const BACKEND_CONNECTIONS: Family = Family::counter(
+    "chinthe_backend_connections_total",
+    &["service", "backend"],
+    "Connections established to the backend.",
+);
+pub(super) const BACKEND_ACTIVE: Family = Family::gauge(
+    "chinthe_backend_connections_active",
+    &["service", "backend"],
+    "Connections open to the backend.",
+);
+pub(super) const BACKEND_FAILURES: Family = Family::counter(
+    "chinthe_backend_connect_failures_total",
+    &["service", "backend", "reason"],
+    "Attempts to connect to the backend that failed.",
+);
+pub(super) const BACKEND_BYTES: Family = Family::counter(
+    "chinthe_backend_bytes_total",
+    &["service", "backend", "direction"],
+    "Bytes relayed from clients to the backend (in) and back (out).",
+);
+
+pub(super) const SERVICE_CONNECTIONS: Family =
+    Family::counter("chinthe_service_connections_total", &["service"], "Connections accepted from clients.");
+pub(super) const SERVICE_ACTIVE: Family = Family::gauge(
+    "chinthe_service_connections_active",
+    &["service"],
+    "Connections of clients that are open.",
+);
+pub(super) const SERVICE_REJECTED: Family = Family::counter(
+    "chinthe_service_connections_rejected_total",
+    &["service", "reason"],
+    "Connections of clients that were closed unserved.",
+);
+pub(super) const SERVICE_BYTES: Family = Family::counter(
+    "chinthe_service_bytes_total",
+    &["service", "direction"],
+    "Bytes relayed from clients (in) and to them (out).",
+);
+pub(super) const SERVICE_CONNECT: Family = Family::histogram(
+    "chinthe_service_connect_duration_seconds",
+    &["service"],
+    "How long successful attempts to connect to a backend took.",
+);
+
+pub(super) const PEER_MESSAGES: Family = Family::counter(
+    "chinthe_peer_messages_total",
+    &["channel", "direction"],
+    "Messages sent to other nodes, and accepted from them.",
+);
+pub(super) const PEER_REJECTED: Family = Family::counter(
+    "chinthe_peer_messages_rejected_total",
+    &["channel", "reason"],
+    "Messages dropped before or after they were opened.",
+);
+
+pub(super) const PROCESS_CPU: Family =
+    Family::counter("process_cpu_seconds_total", &[], "Total user and system CPU time spent in seconds.");
+pub(super) const PROCESS_FDS: Family =
+    Family::gauge("process_open_fds", &[], "Number of open file descriptors.");
+pub(super) const PROCESS_MAX_FDS: Family =
+    Family::gauge("process_max_fds", &[], "Maximum number of open file descriptors.");
+pub(super) const PROCESS_VIRTUAL: Family =
+    Family::gauge("process_virtual_memory_bytes", &[], "Virtual memory size in bytes.");
+pub(super) const PROCESS_RESIDENT: Family =
+    Family::gauge("process_resident_memory_bytes", &[], "Resident memory size in bytes.");
+pub(super) const PROCESS_START: Family = Family::gauge(
+    "process_start_time_seconds",
+    &[],
+    "Start time of the process since unix epoch in seconds.",
+);
+pub(super) const PROCESS_THREADS: Family =
+    Family::gauge("process_threads", &[], "Number of OS threads in the process.");
+
+/// The phases of a takeover, as `chinthe_failover_duration_seconds` names them.
+pub(super) mod phase {
+    pub(in crate::telemetry) const DETECT: &str = "detect";
+    pub(in crate::telemetry) const ELECT: &str = "elect";
+    pub(in crate::telemetry) const ASSIGN: &str = "assign";
+    pub(in crate::telemetry) const ANNOUNCE: &str = "announce";
+    pub(in crate::telemetry) const TOTAL: &str = "total";
+    pub(in crate::telemetry) const ALL: [&str; 5] = [DETECT, ELECT, ASSIGN, ANNOUNCE, TOTAL];
+}
+
+/// How another holder can be noticed.
+pub(super) const CONFLICT_SOURCES: [&str; 2] = ["arp", "advertisement"];
+/// How a VIP can be announced.
+pub(super) const ANNOUNCEMENT_KINDS: [&str; 2] = ["garp", "na"];
+/// Why a client's connection can be closed unserved.
+pub(super) const CONNECTION_REJECTIONS: [&str; 3] = ["no_backend", "resources", "client_gone"];
+/// Why an attempt to connect can fail.
+pub(super) const CONNECT_FAILURES: [&str; 5] = ["refused", "timeout", "overdue", "unreachable", "other"];
+/// Why a message from the network can be dropped.
+pub(super) const MESSAGE_REJECTIONS: [&str; 12] = [
+    "short",
+    "version",
+    "channel",
+    "cluster",
+    "key",
+    "forged",
+    "own",
+    "full",
+    "replayed",
+    "unproven",
+    "malformed",
+    "name",
+];
+
+/// Upper bounds of the takeover histogram, in seconds: a planned move takes milliseconds, a crash tenths,
+/// an expired lease seconds, and VRRP's own timers 3.6 s.
+pub(super) const FAILOVER_BOUNDS: [f64; 16] =
+    [0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0];
