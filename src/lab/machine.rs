@@ -1,0 +1,213 @@
+//! One machine of the lab: namespaces, an address, and a cable to the switch.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+use super::LabError;
+use super::net::{Cable, Links, Mac};
+use super::space::Space;
+
+/// Every machine's interface towards the switch, as on the machines of the post.
+pub const INTERFACE: &str = "eth1";
+
+/// The network that all machines share: 192.168.56.0/24.
+pub(super) const PREFIX: u8 = 24;
+
+/// The address of the machine numbered `host` in it.
+pub(super) const fn address(host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(192, 168, 56, host)
+}
+
+/// One machine.
+#[derive(Debug)]
+pub struct Machine {
+    name: String,
+    address: Ipv4Addr,
+    switch: Rc<Switch>,
+    run: PathBuf,
+    /// Replaced at every boot.
+    inside: RefCell<Inside>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    space: Arc<Space>,
+    links: Links,
+}
+
+/// The switch in the middle, and the hub's network that it is in.
+#[derive(Debug)]
+pub(super) struct Switch {
+    links: Links,
+    runtime: Arc<Runtime>,
+}
+
+impl Switch {
+    const NAME: &'static str = "switch";
+
+    /// Sets it up in the caller's network, with an address for the hub itself.
+    pub(super) fn create(hub: Ipv4Addr) -> Result<Self, LabError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .map_err(|source| LabError::System { doing: "start a runtime".into(), source })?;
+        let runtime = Arc::new(runtime);
+        let here = Space::current()
+            .map_err(|source| LabError::System { doing: "open the hub's namespaces".into(), source })?;
+        let links = Links::open(&runtime, &here)?;
+        links.up("lo")?;
+        links.add_bridge(Self::NAME)?;
+        links.add_address(Self::NAME, hub, PREFIX)?;
+        Ok(Self { links, runtime })
+    }
+}
+
+impl Machine {
+    /// Sets a machine up and plugs it in.
+    ///
+    /// `rooms` is the folder in which it gets one of its own, seen inside as `/run/chinthe`.
+    pub(super) fn create(
+        name: &str,
+        address: Ipv4Addr,
+        rooms: &Path,
+        switch: &Rc<Switch>,
+    ) -> Result<Self, LabError> {
+        let run = rooms.join(name);
+        let inside = Inside::boot(name, address, &run, switch)?;
+        Ok(Self { name: name.into(), address, switch: Rc::clone(switch), run, inside: RefCell::new(inside) })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// The link-layer address of its interface; the same after every boot.
+    pub fn mac(&self) -> Mac {
+        mac(self.address)
+    }
+
+    /// The folder that it sees as `/run/chinthe`, as the lab sees it.
+    pub fn run_folder(&self) -> &Path {
+        &self.run
+    }
+
+    /// Its namespaces, to make sockets or start programs in.
+    pub fn space(&self) -> Arc<Space> {
+        Arc::clone(&self.inside.borrow().space)
+    }
+
+    /// Pulls its cable: the switch's end goes down, and its interface loses the carrier.
+    pub fn unplug(&self) -> Result<(), LabError> {
+        self.switch.links.down(&self.name)
+    }
+
+    /// Plugs its cable in again.
+    pub fn plug(&self) -> Result<(), LabError> {
+        self.switch.links.up(&self.name)
+    }
+
+    /// Whether its interface has a carrier.
+    pub fn carrier(&self) -> Result<bool, LabError> {
+        self.inside.borrow().links.carrier(INTERFACE)
+    }
+
+    /// Adds an address to its interface.
+    pub fn add_address(&self, address: Ipv4Addr, prefix: u8) -> Result<(), LabError> {
+        self.inside.borrow().links.add_address(INTERFACE, address, prefix)
+    }
+
+    /// Removes an address from its interface; none that isn't there.
+    pub fn remove_address(&self, address: Ipv4Addr) -> Result<(), LabError> {
+        self.inside.borrow().links.remove_address(INTERFACE, address)
+    }
+
+    /// Has its kernel refuse whatever it sends to `peer`: "host unreachable", at once.
+    pub fn refuse(&self, peer: &Machine) -> Result<(), LabError> {
+        self.inside.borrow().links.refuse(peer.address)
+    }
+
+    /// Undoes [`refuse`](Self::refuse).
+    pub fn accept(&self, peer: &Machine) -> Result<(), LabError> {
+        self.inside.borrow().links.accept(peer.address)
+    }
+
+    /// Lets whatever it sends to `peer`'s address alone vanish on the way. Broadcast and multicast still arrive.
+    pub fn lose(&self, peer: &Machine) -> Result<(), LabError> {
+        self.inside.borrow().links.misdirect(INTERFACE, peer.address)
+    }
+
+    /// Undoes [`lose`](Self::lose).
+    pub fn find(&self, peer: &Machine) -> Result<(), LabError> {
+        self.inside.borrow().links.redirect(INTERFACE, peer.address)
+    }
+
+    /// Puts it among the isolated machines, which reach all others but not each other, broadcast included; or
+    /// takes it out.
+    pub fn isolate(&self, isolated: bool) -> Result<(), LabError> {
+        self.switch.links.isolate(&self.name, isolated)
+    }
+
+    /// Takes its cable away, and with it whatever addresses and routes its kernel had: the hardware's part of a
+    /// power-off. Its programs are the caller's to kill, at once after this.
+    pub(super) fn cut_power(&self) -> Result<(), LabError> {
+        // First the port, so that not a single frame gets out while the link is dismantled.
+        self.switch.links.down(&self.name)?;
+        self.switch.links.remove(&self.name)
+    }
+
+    /// Boots it again, with nothing left of its former life.
+    pub(super) fn boot(&self) -> Result<(), LabError> {
+        *self.inside.borrow_mut() = Inside::boot(&self.name, self.address, &self.run, &self.switch)?;
+        Ok(())
+    }
+
+    /// How a person on the host enters it, given the lab's process id there.
+    pub(super) fn how_to_enter(&self, host_pid: u32, user_namespace: bool) -> String {
+        let inside = self.inside.borrow();
+        let (network, mounts) = (inside.space.network().as_raw_fd(), inside.space.mounts().as_raw_fd());
+        let user =
+            if user_namespace { format!(" -U -t {host_pid} --preserve-credentials") } else { String::new() };
+        format!(
+            "nsenter{user} --net=/proc/{host_pid}/fd/{network} --mount=/proc/{host_pid}/fd/{mounts} -- bash"
+        )
+    }
+}
+
+impl Inside {
+    fn boot(name: &str, address: Ipv4Addr, run: &Path, switch: &Switch) -> Result<Self, LabError> {
+        let failed = |source: io::Error| LabError::System { doing: format!("boot {name}"), source };
+        // What was in /run is gone after a boot.
+        match fs::remove_dir_all(run) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+            Ok(()) | Err(_) => fs::create_dir(run).map_err(failed)?,
+        }
+        let space = Space::create(run).map_err(failed)?;
+        let cable = Cable { port: name, interface: INTERFACE, mac: mac(address) };
+        switch.links.add_cable(&cable, Switch::NAME, &space)?;
+        let links = Links::open(&switch.runtime, &space)?;
+        links.up("lo")?;
+        links.add_address(INTERFACE, address, PREFIX)?;
+        links.up(INTERFACE)?;
+        Ok(Self { space: Arc::new(space), links })
+    }
+}
+
+/// Locally administered, and telling the address: a machine is known by it in every capture.
+fn mac(address: Ipv4Addr) -> Mac {
+    let [a, b, c, d] = address.octets();
+    [0x02, 0, a, b, c, d]
+}

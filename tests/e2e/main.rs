@@ -1,0 +1,16 @@
+//! The end-to-end tests: real daemons in network namespaces, seen from a client and by an ARP witness.
+//!
+//! A test program of its own kind, since a sandbox has to be entered before the first thread: every test is a
+//! process, which is this program again. `cargo test --test e2e -- NAME…` runs the tests whose names contain one of
+//! the words; `--list` lists them, `--nocapture` lets them speak, `--jobs N` runs N at a time (2).
+
+mod harness;
+mod lab;
+mod left_behind;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let tests = [lab::TESTS, left_behind::TESTS].concat();
+    harness::main(&tests)
+}
