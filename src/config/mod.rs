@@ -9,6 +9,52 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod digest;
+mod example;
+mod file;
+pub mod identity;
+mod lints;
+pub mod options;
+mod report;
+mod resolve;
+pub mod secret;
+mod syntax;
+mod values;
+
+pub use digest::{digest, short_hex};
+pub use example::example;
+pub use identity::{Identity, identify};
+pub use report::{Lint, Problem, Problems, warnings};
+pub use secret::{Secret, SecretError, read_secret, secret_path};
+pub use values::{duration_text, is_name};
+
+/// The largest file that is read, in bytes: far above what a cluster needs, far below what could do harm.
+pub const LARGEST_FILE: usize = 1 << 20;
+
+/// Judges a whole file: `text`, which messages call `file`.
+///
+/// The file alone is judged, never the host or the secret. What comes back with the configuration is odd about it,
+/// in the file's order; what comes back in its place is every mistake.
+pub fn parse(text: &str, file: &str) -> Result<(Config, Vec<Lint>), Problems> {
+    let mut findings = report::Findings::new(text);
+    if text.len() > LARGEST_FILE {
+        let message = format!("the file has {} bytes", text.len());
+        findings.problem(&(0..0), message, format!("a configuration has {LARGEST_FILE} at most"));
+        return Err(refused(findings, file));
+    }
+    let shape = file::read(text, &mut findings);
+    let config = resolve::resolve(&shape, &mut findings);
+    if !findings.any() {
+        lints::lint(&shape, &config, &mut findings);
+    }
+    let lints = findings.finish(file)?;
+    Ok((config, lints))
+}
+
+fn refused(findings: report::Findings<'_>, file: &str) -> Problems {
+    findings.finish(file).expect_err("a problem was noted")
+}
+
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
