@@ -36,7 +36,8 @@ fn next(shares: &mut [Share], turns: i64) -> Option<usize> {
         share.credit += share.weight;
     }
     // The first of equals, so that equal weights give the order of the file.
-    let picked = shares.iter_mut().reduce(|best, share| if share.credit > best.credit { share } else { best })?;
+    let picked =
+        shares.iter_mut().reduce(|best, share| if share.credit > best.credit { share } else { best })?;
     picked.credit -= turns;
     Some(picked.index)
 }
