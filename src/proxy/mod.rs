@@ -1,1 +1,315 @@
-//! (to be written)
+//! Moves bytes: accepts clients, connects each to a backend, and passes on what either says.
+//!
+//! ```text
+//!               Routes (snapshot)             counters, beats
+//!   driver ───────────────┐                        ▲
+//!                         ▼                        │
+//!   clients ──▶ worker 0..n: one thread, one epoll, one buffer ──▶ backends
+//!                         │
+//!                         └──▶ Report: a connect failed, is overdue, found nobody
+//! ```
+//!
+//! A worker shares nothing that it waits for: it gets snapshots and leaves numbers. Per connection there are two
+//! sockets, each registered once, for everything, edge-triggered; an idle connection owns no buffer.
+//!
+//! **Timeouts** mean what they mean to `HAProxy` in TCP mode: they are of inactivity, and a byte in either direction
+//! starts both anew. When the client's ends first, the backend is told that the client has finished, and may
+//! still answer; when the backend's ends, or when the backend had finished already, both get an orderly end.
+//!
+//! **Ends** are passed on as they come: a half-close as a half-close, a reset as a reset, unless bytes are still
+//! on their way to the surviving side, which then get there before an orderly end does.
+
+mod attempt;
+mod connection;
+mod counters;
+mod descriptors;
+mod flow;
+mod listener;
+mod routes;
+mod search;
+mod side;
+mod surroundings;
+mod table;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod worker;
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mio::Waker;
+
+pub use counters::{BackendCounters, Bytes, Counters, Histogram, ServiceCounters};
+pub use listener::{listen, port_is_free};
+pub use routes::{Route, Routes, Target};
+
+use crate::config::Timeouts;
+use counters::Tally;
+use routes::{Snapshot, Turns};
+use worker::Worker;
+
+/// What is proxied: fixed while the proxy runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// In the order of the configuration.
+    pub services: Vec<ServicePlan>,
+}
+
+/// One service of a [`Plan`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicePlan {
+    /// For logs.
+    pub name: String,
+    /// Of its connections.
+    pub timeouts: Timeouts,
+    /// How many backends it has: their indices are below it.
+    pub backends: usize,
+}
+
+/// What else the proxy is told at its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Connections that may be open at once, shared out evenly over the workers; at its share a worker accepts no
+    /// more and clients wait in the kernel's queue. Unless said, as many as there are descriptors for.
+    pub max_connections: Option<usize>,
+}
+
+/// What the driver should know at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// An attempt to connect failed; the connection goes on to the next backend.
+    ConnectFailed {
+        /// Index of the service.
+        service: usize,
+        /// Index of the backend in it.
+        backend: usize,
+        /// How it failed.
+        reason: ConnectFailure,
+    },
+    /// An attempt has been waiting for its answer for longer than that backend's answers take. The connection
+    /// goes on to the next target if there is one, and waits on if not.
+    ConnectOverdue {
+        /// Index of the service.
+        service: usize,
+        /// Index of the backend in it.
+        backend: usize,
+    },
+    /// No backend was left to try: the client's connection was closed.
+    NoBackend {
+        /// Index of the service.
+        service: usize,
+    },
+}
+
+/// How an attempt to connect to a backend failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConnectFailure {
+    /// The host is there, and nobody listens.
+    Refused,
+    /// No answer within the service's connect timeout, or the kernel's.
+    Timeout,
+    /// Given up early for another backend, since the answer took far longer than usual.
+    Overdue,
+    /// No way there: no route, no neighbour, or a firewall that says so.
+    Unreachable,
+    /// Anything else.
+    Other,
+}
+
+impl ConnectFailure {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [Self::Refused, Self::Timeout, Self::Overdue, Self::Unreachable, Self::Other];
+
+    /// As in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Overdue => "overdue",
+            Self::Unreachable => "unreachable",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Why an accepted connection was closed without a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rejection {
+    /// There was none, or every one failed.
+    NoBackend,
+    /// This host had no descriptor, memory or port left for the second socket.
+    Resources,
+    /// The client broke off before a backend had answered.
+    ClientGone,
+}
+
+impl Rejection {
+    /// All of them, in order.
+    pub const ALL: [Self; 3] = [Self::NoBackend, Self::Resources, Self::ClientGone];
+
+    /// As in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoBackend => "no_backend",
+            Self::Resources => "resources",
+            Self::ClientGone => "client_gone",
+        }
+    }
+}
+
+/// The running data plane. Dropping it cuts every connection; [`stop`](Self::stop) lets them end.
+pub struct Proxy {
+    workers: Vec<Handle>,
+}
+
+impl Proxy {
+    /// Starts one thread for each inner vector of `listeners`, whose entries are a service's index and a socket
+    /// made by [`listen`].
+    ///
+    /// Until the first [`route`](Self::route) there are no targets, and every connection is closed. `report` is
+    /// called by the workers and must not wait for anything. Raises the process's limit of open files to its hard
+    /// limit. Fails when a thread or an epoll can't be had; what had been started then ends.
+    pub fn start(
+        mut plan: Plan,
+        listeners: Vec<Vec<(usize, TcpListener)>>,
+        settings: Settings,
+        report: impl Fn(Report) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let descriptors = descriptors::raise_limit();
+        let connections =
+            settings.max_connections.unwrap_or_else(|| descriptors::connections_in(descriptors));
+        let share = connections.div_ceil(listeners.len().max(1)).max(1);
+        for Timeouts { connect, client, server } in
+            plan.services.iter_mut().map(|service| &mut service.timeouts)
+        {
+            // So that a deadline can always be added up.
+            *connect = (*connect).min(FOREVER);
+            *client = (*client).min(FOREVER);
+            *server = (*server).min(FOREVER);
+        }
+        let turns = Turns::new(plan.services.len());
+        let common = Arc::new(Common { plan, turns, report: Box::new(report) });
+
+        let mut proxy = Self { workers: Vec::with_capacity(listeners.len()) };
+        for (number, listeners) in listeners.into_iter().enumerate() {
+            let desk = Arc::new(Desk::new(&common.plan));
+            let (worker, waker) = Worker::new(Arc::clone(&common), Arc::clone(&desk), listeners, share)?;
+            let thread =
+                std::thread::Builder::new().name(format!("worker {number}")).spawn(move || worker.run())?;
+            proxy.workers.push(Handle { desk, waker, thread });
+        }
+        Ok(proxy)
+    }
+
+    /// Sends new connections, and retries, where `routes` says from now on. Open connections stay where they are.
+    pub fn route(&self, routes: Arc<Routes>) {
+        let snapshot = Arc::new(Snapshot::new(routes));
+        self.tell(|orders| orders.snapshot = Some(Arc::clone(&snapshot)));
+    }
+
+    /// Accepts who has come, then closes the listeners for good; open connections go on.
+    pub fn close_listeners(&self) {
+        self.tell(|orders| orders.close_listeners = true);
+    }
+
+    /// Everything counted since the start, summed over the workers.
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for worker in &self.workers {
+            worker.desk.tally.add_to(&mut sum);
+        }
+        sum
+    }
+
+    /// Each worker's count of the rounds of its loop, which grows at least once a second.
+    pub fn beats(&self) -> Vec<u64> {
+        self.workers.iter().map(|worker| worker.desk.beat.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Accepts no more, gives open connections until `within` from now to end, cuts the others, and returns what
+    /// was counted in the end. Waits for all of that.
+    pub fn stop(self, within: Duration) -> Counters {
+        let deadline = Instant::now() + within.min(FOREVER);
+        self.tell(|orders| orders.stop_at = Some(deadline));
+        let desks: Vec<_> = self.workers.iter().map(|worker| Arc::clone(&worker.desk)).collect();
+        drop(self);
+        let mut sum = Counters::default();
+        for desk in desks {
+            desk.tally.add_to(&mut sum);
+        }
+        sum
+    }
+
+    fn tell(&self, change: impl Fn(&mut Orders)) {
+        for worker in &self.workers {
+            change(&mut worker.desk.orders.lock().unwrap_or_else(PoisonError::into_inner));
+            if let Err(error) = worker.waker.wake() {
+                // It looks by itself once a second.
+                tracing::warn!(%error, "a proxy worker could not be woken");
+            }
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.tell(|orders| orders.stop_at = orders.stop_at.or(Some(now)));
+        for worker in self.workers.drain(..) {
+            if worker.thread.join().is_err() {
+                tracing::error!("a proxy worker had panicked");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy").field("workers", &self.workers.len()).finish_non_exhaustive()
+    }
+}
+
+/// One worker, as seen from outside.
+struct Handle {
+    desk: Arc<Desk>,
+    waker: Waker,
+    thread: JoinHandle<()>,
+}
+
+/// What all workers share.
+struct Common {
+    plan: Plan,
+    turns: Turns,
+    report: Box<dyn Fn(Report) + Send + Sync>,
+}
+
+/// Where one worker and the others leave things for each other.
+#[derive(Debug)]
+struct Desk {
+    /// Only tried, never waited for, by the worker, and only after it was woken.
+    orders: Mutex<Orders>,
+    tally: Tally,
+    beat: AtomicU64,
+}
+
+/// What a worker is to take notice of; the latest wins.
+#[derive(Debug, Default)]
+struct Orders {
+    snapshot: Option<Arc<Snapshot>>,
+    close_listeners: bool,
+    stop_at: Option<Instant>,
+}
+
+impl Desk {
+    fn new(plan: &Plan) -> Self {
+        Self { orders: Mutex::default(), tally: Tally::new(plan), beat: AtomicU64::new(0) }
+    }
+}
+
+/// As long as no daemon runs: ten years.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

@@ -1,0 +1,342 @@
+//! One proxied connection, from the accepted client to the last byte.
+
+use std::net::TcpStream;
+use std::time::Instant;
+
+use mio::event::Event;
+
+use super::attempt::{self, Answer, Attempt, Unopened};
+use super::flow::{Flow, Progress};
+use super::search::Search;
+use super::side::Side;
+use super::surroundings::Surroundings;
+use super::table::Subject;
+use super::{ConnectFailure, Rejection, Report};
+
+/// A client, and what there is of a backend for it.
+///
+/// ```text
+///             pick              answer
+///   Picking ───────▶ Connecting ───────▶ Relaying
+///      ▲                 │
+///      └─── failed, overdue: the next one
+/// ```
+#[derive(Debug)]
+pub(super) struct Connection {
+    service: usize,
+    client: Side,
+    stage: Stage,
+    /// Where this connection's timer is filed.
+    pub(super) filed: Option<Instant>,
+    /// Waiting for its next turn after having used up one.
+    pub(super) queued: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Picking(Search),
+    Connecting(Search, Attempt),
+    Relaying(Relay),
+}
+
+/// Both sides are connected.
+#[derive(Debug)]
+struct Relay {
+    backend: usize,
+    side: Side,
+    /// From the client to the backend.
+    upload: Flow,
+    /// From the backend to the client.
+    download: Flow,
+    last_activity: Instant,
+}
+
+/// What is to be done with a connection that has had its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It waits for an event or its timer.
+    Open,
+    /// It has more to do at once.
+    More,
+    /// It is over: [`Connection::close`] it.
+    Over,
+}
+
+impl Connection {
+    /// Takes on an accepted client and starts connecting. `None` when it was closed at once.
+    pub(super) fn accept(
+        client: TcpStream,
+        service: usize,
+        slot: usize,
+        around: &mut Surroundings,
+    ) -> Option<Self> {
+        let tally = around.tally(service);
+        tally.connections.add(1);
+        tally.active.add(1);
+        let tag = around.tag();
+        let token = Subject::Connection { slot, tag }.token();
+        let Ok(client) = Side::register(client, &around.registry, token, tag) else {
+            // epoll's own limit, or memory.
+            around.exhausted = true;
+            around.tally(service).rejected(Rejection::Resources);
+            around.tally(service).active.subtract_one();
+            return None;
+        };
+        let search = Search::new(around.common.turns.take(service));
+        let stage = Stage::Picking(search);
+        let mut connection = Self { service, client, stage, filed: None, queued: false };
+        match connection.connect(slot, around) {
+            Fate::Open | Fate::More => Some(connection),
+            Fate::Over => {
+                connection.close(around);
+                None
+            }
+        }
+    }
+
+    /// Takes in an event of the socket with `tag`; `false` if that socket isn't there any more.
+    pub(super) fn note(&mut self, tag: u32, event: &Event) -> bool {
+        let backend = match &mut self.stage {
+            Stage::Picking(_) => None,
+            Stage::Connecting(_, attempt) => Some(&mut attempt.side),
+            Stage::Relaying(relay) => Some(&mut relay.side),
+        };
+        let side = if self.client.tag == tag { Some(&mut self.client) } else { backend };
+        match side.filter(|side| side.tag == tag) {
+            Some(side) => {
+                side.note(event);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Does what can be done now.
+    pub(super) fn drive(&mut self, slot: usize, around: &mut Surroundings) -> Fate {
+        match &mut self.stage {
+            Stage::Picking(_) => self.connect(slot, around),
+            Stage::Connecting(_, _) if self.client.broken => {
+                around.tally(self.service).rejected(Rejection::ClientGone);
+                Fate::Over
+            }
+            Stage::Connecting(_, attempt) if attempt.side.writable => {
+                match attempt::outcome(attempt.side.socket(), attempt.target.address) {
+                    Ok(answer) => {
+                        attempt.side.reset = answer == Answer::ConnectedAndReset;
+                        self.connected(around);
+                        self.relay(around)
+                    }
+                    Err(failure) => self.attempt_failed(failure, slot, around),
+                }
+            }
+            Stage::Connecting(_, _) => Fate::Open,
+            Stage::Relaying(_) => self.relay(around),
+        }
+    }
+
+    /// Does what the time asks for, if it asks for anything yet.
+    pub(super) fn expire(&mut self, slot: usize, around: &mut Surroundings) -> Fate {
+        let now = around.now;
+        match &mut self.stage {
+            Stage::Picking(_) => Fate::Open,
+            Stage::Connecting(_, attempt) if now >= attempt.fails_at => {
+                self.attempt_failed(ConnectFailure::Timeout, slot, around)
+            }
+            Stage::Connecting(_, attempt) => match attempt.overdue_at {
+                Some(at) if now >= at => {
+                    attempt.overdue_at = None;
+                    self.attempt_overdue(slot, around)
+                }
+                Some(_) | None => Fate::Open,
+            },
+            Stage::Relaying(relay) => {
+                let timeouts = around.timeouts(self.service);
+                let idle = now.saturating_duration_since(relay.last_activity);
+                let client_awaited = !relay.upload.is_ending();
+                let server_awaited = !relay.download.is_ending();
+                if idle >= timeouts.server && (server_awaited || !client_awaited) {
+                    return Fate::Over;
+                }
+                if idle >= timeouts.client && client_awaited {
+                    if !server_awaited {
+                        return Fate::Over;
+                    }
+                    relay.upload.end();
+                    return self.relay(around);
+                }
+                Fate::Open
+            }
+        }
+    }
+
+    /// When [`expire`](Self::expire) has something to do.
+    pub(super) fn deadline(&self, around: &Surroundings) -> Option<Instant> {
+        match &self.stage {
+            Stage::Picking(_) => None,
+            Stage::Connecting(_, attempt) => {
+                Some(attempt.overdue_at.map_or(attempt.fails_at, |at| at.min(attempt.fails_at)))
+            }
+            Stage::Relaying(relay) => {
+                let timeouts = around.timeouts(self.service);
+                let idle = match (relay.upload.is_ending(), relay.download.is_ending()) {
+                    (false, false) => timeouts.client.min(timeouts.server),
+                    (false, true) => timeouts.client,
+                    (true, false | true) => timeouts.server,
+                };
+                Some(relay.last_activity + idle)
+            }
+        }
+    }
+
+    /// Ends it, whatever its stage, and takes it off the counts.
+    pub(super) fn close(self, around: &Surroundings) {
+        let tally = around.tally(self.service);
+        tally.active.subtract_one();
+        match self.stage {
+            Stage::Picking(_) | Stage::Connecting(_, _) => self.client.farewell(),
+            Stage::Relaying(relay) => {
+                if let Some(tally) = tally.backend(relay.backend) {
+                    tally.active.subtract_one();
+                }
+                match (self.client.reset, relay.side.reset) {
+                    (true, true) => {}
+                    (true, false) => relay.side.pass_reset(),
+                    (false, true) => self.client.pass_reset(),
+                    (false, false) if relay.upload.is_done() && relay.download.is_done() => {}
+                    (false, false) => {
+                        self.client.farewell();
+                        relay.side.farewell();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts an attempt at the next backend that there is to try.
+    fn connect(&mut self, slot: usize, around: &mut Surroundings) -> Fate {
+        let service = self.service;
+        let Stage::Picking(search) = &mut self.stage else { return Fate::Open };
+        loop {
+            let Some(target) = search.next(service, &around.snapshot) else {
+                around.tally(service).rejected(Rejection::NoBackend);
+                around.report(Report::NoBackend { service });
+                return Fate::Over;
+            };
+            let tag = around.tag();
+            let token = Subject::Connection { slot, tag }.token();
+            let opened = attempt::open(target.address).and_then(|socket| {
+                Side::register(socket, &around.registry, token, tag).map_err(|_| Unopened::Exhausted)
+            });
+            match opened {
+                Ok(side) => {
+                    let started = around.now;
+                    let fails_at = started + around.timeouts(service).connect;
+                    let patience = around.patience(service, target.backend).limit();
+                    let overdue_at = (!search.is_patient()).then(|| started + patience);
+                    let attempt = Attempt { target, side, started, overdue_at, fails_at };
+                    self.stage = Stage::Connecting(std::mem::take(search), attempt);
+                    return Fate::Open;
+                }
+                Err(Unopened::Exhausted) => {
+                    around.exhausted = true;
+                    around.tally(service).rejected(Rejection::Resources);
+                    return Fate::Over;
+                }
+                Err(Unopened::Failed(reason)) => {
+                    search.pass_over(target.backend);
+                    around.connect_failed(service, target.backend, reason);
+                }
+            }
+        }
+    }
+
+    /// The backend has answered.
+    fn connected(&mut self, around: &mut Surroundings) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Picking(Search::default()));
+        let Stage::Connecting(_, Attempt { target, side, started, .. }) = stage else {
+            self.stage = stage;
+            return;
+        };
+        let duration = around.now.saturating_duration_since(started);
+        around.patience(self.service, target.backend).learn(duration);
+        let tally = around.tally(self.service);
+        tally.connected(duration);
+        if let Some(tally) = tally.backend(target.backend) {
+            tally.connections.add(1);
+            tally.active.add(1);
+        }
+        self.stage = Stage::Relaying(Relay {
+            backend: target.backend,
+            side,
+            upload: Flow::default(),
+            download: Flow::default(),
+            last_activity: around.now,
+        });
+    }
+
+    fn attempt_failed(&mut self, reason: ConnectFailure, slot: usize, around: &mut Surroundings) -> Fate {
+        let Stage::Connecting(search, attempt) = &mut self.stage else { return Fate::Open };
+        let backend = attempt.target.backend;
+        search.pass_over(backend);
+        // The attempt's socket is closed with it.
+        let search = std::mem::take(search);
+        self.stage = Stage::Picking(search);
+        around.connect_failed(self.service, backend, reason);
+        self.connect(slot, around)
+    }
+
+    /// Goes on to another target if there is one, for nothing has been said to this one yet; otherwise waits.
+    fn attempt_overdue(&mut self, slot: usize, around: &mut Surroundings) -> Fate {
+        let service = self.service;
+        let Stage::Connecting(search, attempt) = &mut self.stage else { return Fate::Open };
+        let backend = attempt.target.backend;
+        around.report(Report::ConnectOverdue { service, backend });
+        if !search.pass_over_late(service, backend, &around.snapshot) {
+            return Fate::Open;
+        }
+        let waited = around.now.saturating_duration_since(attempt.started);
+        around.patience(service, backend).learn(waited);
+        if let Some(tally) = around.tally(service).backend(backend) {
+            tally.connect_failed(ConnectFailure::Overdue);
+        }
+        let search = std::mem::take(search);
+        self.stage = Stage::Picking(search);
+        self.connect(slot, around)
+    }
+
+    /// Passes on what there is in both directions.
+    fn relay(&mut self, around: &mut Surroundings) -> Fate {
+        let Stage::Relaying(relay) = &mut self.stage else { return Fate::Open };
+        let (client, backend) = (&mut self.client, &mut relay.side);
+        let mut up = Progress::default();
+        let mut down = Progress::default();
+        // A direction can end the other one (its target is gone): until neither has anything to do.
+        loop {
+            let resets = (client.reset, backend.reset);
+            let last = relay.download.is_done();
+            up = up.and(relay.upload.advance(client, backend, &mut around.buffer, last));
+            let last = relay.upload.is_done();
+            down = down.and(relay.download.advance(backend, client, &mut around.buffer, last));
+            if (client.reset, backend.reset) == resets {
+                break;
+            }
+        }
+        if up.moved || down.moved {
+            relay.last_activity = around.now;
+            let tally = &around.desk.tally.services[self.service];
+            tally.received.add(up.passed);
+            tally.sent.add(down.passed);
+            if let Some(tally) = tally.backend(relay.backend) {
+                tally.received.add(up.passed);
+                tally.sent.add(down.passed);
+            }
+        }
+        if relay.upload.is_done() && relay.download.is_done() {
+            Fate::Over
+        } else if up.more || down.more {
+            Fate::More
+        } else {
+            Fate::Open
+        }
+    }
+}

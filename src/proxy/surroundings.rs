@@ -1,0 +1,80 @@
+//! What a worker's connections have in common.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::Registry;
+
+use super::attempt::Patience;
+use super::counters::ServiceTally;
+use super::routes::{Routes, Snapshot};
+use super::{Common, ConnectFailure, Desk, Report};
+use crate::config::Timeouts;
+
+/// What a worker lends to the connection whose turn it is.
+pub(super) struct Surroundings {
+    pub(super) registry: Registry,
+    pub(super) common: Arc<Common>,
+    pub(super) desk: Arc<Desk>,
+    /// Where new connections go.
+    pub(super) snapshot: Arc<Snapshot>,
+    patience: Vec<Vec<Patience>>,
+    pub(super) buffer: Box<[u8]>,
+    /// This host ran out of something: no more clients for a while.
+    pub(super) exhausted: bool,
+    next_tag: u32,
+    /// The round's time.
+    pub(super) now: Instant,
+}
+
+impl Surroundings {
+    /// For a worker that has met nobody yet.
+    pub(super) fn new(registry: Registry, common: Arc<Common>, desk: Arc<Desk>, buffer: usize) -> Self {
+        let patience =
+            common.plan.services.iter().map(|plan| vec![Patience::default(); plan.backends]).collect();
+        Self {
+            registry,
+            common,
+            desk,
+            snapshot: Arc::new(Snapshot::new(Arc::new(Routes::default()))),
+            patience,
+            buffer: vec![0; buffer].into_boxed_slice(),
+            exhausted: false,
+            next_tag: 0,
+            now: Instant::now(),
+        }
+    }
+
+    pub(super) fn timeouts(&self, service: usize) -> Timeouts {
+        self.common.plan.services[service].timeouts
+    }
+
+    /// A tag that no other registration of this worker has; 2³² later it may come again.
+    pub(super) fn tag(&mut self) -> u32 {
+        self.next_tag = self.next_tag.checked_add(1).unwrap_or(1);
+        self.next_tag
+    }
+
+    pub(super) fn tally(&self, service: usize) -> &ServiceTally {
+        &self.desk.tally.services[service]
+    }
+
+    pub(super) fn report(&self, report: Report) {
+        (self.common.report)(report);
+    }
+
+    pub(super) fn connect_failed(&self, service: usize, backend: usize, reason: ConnectFailure) {
+        if let Some(tally) = self.tally(service).backend(backend) {
+            tally.connect_failed(reason);
+        }
+        self.report(Report::ConnectFailed { service, backend, reason });
+    }
+
+    pub(super) fn patience(&mut self, service: usize, backend: usize) -> &mut Patience {
+        let service = &mut self.patience[service];
+        if service.len() <= backend {
+            service.resize_with(backend + 1, Patience::default);
+        }
+        &mut service[backend]
+    }
+}

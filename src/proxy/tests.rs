@@ -1,0 +1,7 @@
+//! The proxy between real sockets on the loopback.
+
+mod ending;
+mod failing;
+mod harness;
+mod relaying;
+mod sharing;

@@ -1,0 +1,337 @@
+//! One worker: a thread, its event loop, its listeners and its connections.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, TryLockError};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Waker};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+
+use super::connection::{Connection, Fate};
+use super::surroundings::Surroundings;
+use super::table::{Subject, Table};
+use super::timers::Timers;
+use super::{Common, Desk};
+
+/// What a worker's thread owns.
+pub(super) struct Worker {
+    poll: Poll,
+    listeners: Vec<Listener>,
+    table: Table,
+    timers: Timers,
+    /// Slots of connections that used up their turn and have more to do.
+    more: VecDeque<usize>,
+    around: Surroundings,
+    /// How many connections it may have.
+    limit: usize,
+    /// At its limit, and counted as such.
+    full: bool,
+    /// Out of descriptors or memory: no accepting until then.
+    paused_until: Option<Instant>,
+    /// Stopping; what is open then is cut.
+    stop_at: Option<Instant>,
+}
+
+struct Listener {
+    service: usize,
+    socket: TcpListener,
+    /// Somebody may be waiting: an edge came, and accepting has not yet said that nobody is left.
+    ready: bool,
+}
+
+impl Worker {
+    /// Registers everything, so that the thread itself can't fail to start; the waker makes it look at its desk.
+    pub(super) fn new(
+        common: Arc<Common>,
+        desk: Arc<Desk>,
+        listeners: Vec<(usize, TcpListener)>,
+        limit: usize,
+    ) -> io::Result<(Self, Waker)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), Subject::Orders.token())?;
+        for (index, (service, listener)) in listeners.iter().enumerate() {
+            if *service >= common.plan.services.len() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a listener of an unknown service"));
+            }
+            let token = Subject::Listener(index).token();
+            poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
+        }
+        let around = Surroundings::new(poll.registry().try_clone()?, common, desk, BUFFER);
+        let listeners = listeners
+            .into_iter()
+            .map(|(service, socket)| Listener { service, socket, ready: false })
+            .collect();
+        let worker = Self {
+            poll,
+            listeners,
+            table: Table::default(),
+            timers: Timers::default(),
+            more: VecDeque::new(),
+            around,
+            limit,
+            full: false,
+            paused_until: None,
+            stop_at: None,
+        };
+        Ok((worker, waker))
+    }
+
+    /// Works until it is told to stop and everything has ended or been cut.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            match self.poll.poll(&mut events, Some(self.patience())) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    // Its beat stops, which the driver sees.
+                    tracing::error!(%error, "a proxy worker can't wait for events any more");
+                    return;
+                }
+            }
+            self.around.now = Instant::now();
+            self.around.desk.beat.fetch_add(1, Ordering::Relaxed);
+            let mut orders = events.is_empty();
+            for event in &events {
+                match Subject::of(event.token()) {
+                    Subject::Orders => orders = true,
+                    Subject::Listener(index) => {
+                        if let Some(listener) = self.listeners.get_mut(index) {
+                            listener.ready = true;
+                        }
+                    }
+                    Subject::Connection { slot, tag } => {
+                        // A socket closed earlier in this batch has no say any more.
+                        if self.table.get_mut(slot).is_some_and(|connection| connection.note(tag, event)) {
+                            self.drive(slot);
+                        }
+                    }
+                }
+            }
+            if orders {
+                self.take_orders();
+            }
+            for _ in 0..self.more.len() {
+                if let Some(slot) = self.more.pop_front() {
+                    self.go_on(slot);
+                }
+            }
+            self.expire();
+            self.accept();
+            if self.has_ended() {
+                return;
+            }
+        }
+    }
+
+    /// How long to wait for events.
+    fn patience(&self) -> Duration {
+        let now = Instant::now();
+        if !self.more.is_empty()
+            || (self.may_accept(now) && self.listeners.iter().any(|listener| listener.ready))
+        {
+            return Duration::ZERO;
+        }
+        [self.timers.next(), self.paused_until, self.stop_at]
+            .into_iter()
+            .flatten()
+            .map(|at| at.saturating_duration_since(now))
+            .min()
+            .map_or(BEAT, |patience| patience.min(BEAT))
+    }
+
+    fn may_accept(&self, now: Instant) -> bool {
+        self.table.len() < self.limit && self.paused_until.is_none_or(|until| until <= now)
+    }
+
+    fn take_orders(&mut self) {
+        let desk = Arc::clone(&self.around.desk);
+        let mut orders = match desk.orders.try_lock() {
+            Ok(orders) => orders,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Whoever writes there now will wake us when done.
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if let Some(snapshot) = orders.snapshot.take() {
+            self.around.snapshot = snapshot;
+        }
+        self.stop_at = orders.stop_at;
+        let close = orders.close_listeners || self.stop_at.is_some();
+        drop(orders);
+        if close && !self.listeners.is_empty() {
+            // Closing a listener resets who waits there: whoever has come so far is still served.
+            for listener in &mut self.listeners {
+                listener.ready = true;
+            }
+            for _ in 0..LAST_TURNS {
+                self.accept();
+                if !self.may_accept(self.around.now) || self.listeners.iter().all(|listener| !listener.ready)
+                {
+                    break;
+                }
+            }
+            self.listeners.clear();
+        }
+    }
+
+    /// Lets the connection in `slot` do what it can.
+    fn drive(&mut self, slot: usize) {
+        if let Some(connection) = self.table.get_mut(slot) {
+            let fate = connection.drive(slot, &mut self.around);
+            self.settle(slot, fate);
+        }
+    }
+
+    /// Gives a connection its next turn.
+    fn go_on(&mut self, slot: usize) {
+        if let Some(connection) = self.table.get_mut(slot)
+            && connection.queued
+        {
+            connection.queued = false;
+            self.drive(slot);
+        }
+    }
+
+    fn expire(&mut self) {
+        while let Some(slot) = self.timers.due(self.around.now) {
+            let Some(connection) = self.table.get_mut(slot) else { return };
+            let fate = connection.expire(slot, &mut self.around);
+            // It was filed for now: anew, for what it waits for from here on.
+            self.timers.refile(slot, &mut connection.filed, None);
+            self.settle(slot, fate);
+        }
+    }
+
+    /// Carries out what a turn led to, and sees to it that the timer isn't later than the deadline.
+    fn settle(&mut self, slot: usize, fate: Fate) {
+        let Some(connection) = self.table.get_mut(slot) else { return };
+        match fate {
+            Fate::Open | Fate::More => {
+                let deadline = connection.deadline(&self.around);
+                if connection.filed.is_none_or(|filed| deadline.is_some_and(|deadline| deadline < filed)) {
+                    self.timers.refile(slot, &mut connection.filed, deadline);
+                }
+                if fate == Fate::More && !connection.queued {
+                    connection.queued = true;
+                    self.more.push_back(slot);
+                }
+            }
+            Fate::Over => {
+                self.timers.refile(slot, &mut connection.filed, None);
+                if let Some(connection) = self.table.remove(slot) {
+                    connection.close(&self.around);
+                }
+            }
+        }
+    }
+
+    /// Accepts from every listener that may have somebody, up to a share each.
+    fn accept(&mut self) {
+        let now = self.around.now;
+        if self.around.exhausted {
+            self.around.exhausted = false;
+            self.pause_accepting();
+        }
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+        }
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_A_TURN {
+                if self.paused_until.is_some() || !self.listeners[index].ready {
+                    break;
+                }
+                if self.table.len() >= self.limit {
+                    if !self.full {
+                        self.full = true;
+                        self.around.desk.tally.accept_pauses.add(1);
+                    }
+                    return;
+                }
+                self.full = false;
+                self.accept_one(index);
+            }
+        }
+    }
+
+    fn accept_one(&mut self, index: usize) {
+        let listener = &mut self.listeners[index];
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        match rustix::net::accept_with(&listener.socket, flags) {
+            Ok(client) => {
+                let (service, slot) = (listener.service, self.table.vacant());
+                let client = TcpStream::from(client);
+                let connection = Connection::accept(client, service, slot, &mut self.around);
+                self.table.put(slot, connection);
+                self.settle(slot, Fate::Open);
+            }
+            Err(Errno::AGAIN) => listener.ready = false,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => self.pause_accepting(),
+            // That one client's trouble: accept(2) hands out what its connection met before it was accepted.
+            Err(
+                Errno::INTR
+                | Errno::CONNABORTED
+                | Errno::PROTO
+                | Errno::PERM
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::NOPROTOOPT
+                | Errno::NONET
+                | Errno::TIMEDOUT,
+            ) => {}
+            Err(error) => {
+                tracing::warn!(error = %io::Error::from(error), "a client could not be accepted");
+                self.pause_accepting();
+            }
+        }
+    }
+
+    fn pause_accepting(&mut self) {
+        self.paused_until = Some(self.around.now + PAUSE);
+        self.around.desk.tally.accept_pauses.add(1);
+    }
+
+    /// Whether it is time to end; whoever is still connected then is cut.
+    fn has_ended(&mut self) -> bool {
+        let Some(stop_at) = self.stop_at else { return false };
+        if self.table.len() == 0 {
+            return true;
+        }
+        if self.around.now < stop_at {
+            return false;
+        }
+        for slot in 0..self.table.slots() {
+            if let Some(connection) = self.table.remove(slot) {
+                self.around.desk.tally.cut.add(1);
+                connection.close(&self.around);
+            }
+        }
+        true
+    }
+}
+
+/// A worker's buffer, and so the most that one read gives and that one direction keeps.
+const BUFFER: usize = 64 * 1024;
+
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1024;
+
+/// Clients accepted from one listener before the connections have their turn.
+const ACCEPTS_A_TURN: usize = 64;
+
+/// Turns of accepting before a listener is closed: enough to empty its queue, and an end for who keeps filling it.
+const LAST_TURNS: usize = 64;
+
+/// How long not to accept when there is no descriptor left: others have to close theirs first.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A worker wakes at least so often, to show that it isn't stuck.
+const BEAT: Duration = Duration::from_secs(1);
