@@ -57,17 +57,15 @@ pub struct Checks {
 /// it writes is thrown away. One that isn't done within its timeout has failed: its group is asked to end
 /// (`SIGTERM`), and made to after two seconds. Must be called within a tokio runtime with time and I/O.
 pub fn start_checks(checks: &[Check], report: CheckReporter) -> Checks {
-    let mut tasks = JoinSet::new();
-    for (index, check) in checks.iter().cloned().enumerate() {
-        let report = Arc::clone(&report);
-        tasks.spawn(async move {
-            loop {
-                report(index, run(&check.command, check.timeout).await);
-                sleep(check.interval).await;
-            }
-        });
+    let watches = checks.iter().cloned().enumerate();
+    Checks { _tasks: watches.map(move |(index, check)| watch(index, check, Arc::clone(&report))).collect() }
+}
+
+async fn watch(index: usize, check: Check, report: CheckReporter) {
+    loop {
+        report(index, run(&check.command, check.timeout).await);
+        sleep(check.interval).await;
     }
-    Checks { _tasks: tasks }
 }
 
 async fn run(command: &[String], limit: Duration) -> Result<(), CheckFailure> {

@@ -101,15 +101,19 @@ pub struct Probes {
 ///
 /// Must be called within a tokio runtime with time and I/O.
 pub fn start(targets: Vec<Target>, report: Reporter) -> Probes {
-    let mut tasks = JoinSet::new();
-    let mut nudges = HashMap::with_capacity(targets.len());
-    for (number, target) in (0..).zip(targets) {
-        let nudge = Arc::new(Notify::new());
-        nudges.insert((target.service, target.backend), Arc::clone(&nudge));
-        // A wave, not a wall: the first verdicts are awaited by all, so that it must be a short one.
-        let first = SPREAD * (number % SPREAD_OVER);
-        tasks.spawn(probe(target, nudge, Arc::clone(&report), first));
-    }
+    let nudges: HashMap<_, _> =
+        targets.iter().map(|target| ((target.service, target.backend), Arc::new(Notify::new()))).collect();
+    let nudge_of = |target: &Target| Arc::clone(&nudges[&(target.service, target.backend)]);
+    // A wave, not a wall: the first verdicts are awaited by all, so that it must be a short one.
+    let starts = (0..).map(|number: u32| SPREAD * (number % SPREAD_OVER));
+    let tasks = targets
+        .into_iter()
+        .zip(starts)
+        .map(move |(target, start)| {
+            let nudge = nudge_of(&target);
+            probe(target, nudge, Arc::clone(&report), start)
+        })
+        .collect();
     Probes { nudges, _tasks: tasks }
 }
 
