@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub use command::{CheckFailure, CheckReporter, Checks, start_checks};
 
-use crate::config::{Endpoint, HealthCheck, ProbeKind};
+use crate::config::{Backend, Endpoint, HealthCheck, ProbeKind, Service};
 use resolve::Resolver;
 
 /// A backend to probe.
@@ -36,6 +36,23 @@ pub struct Target {
     pub endpoint: Endpoint,
     /// How, how often and for how long.
     pub check: HealthCheck,
+}
+
+impl Target {
+    /// Every backend that the configuration has.
+    pub fn all(services: &[Service]) -> Vec<Self> {
+        let of_service = |(number, service): (usize, &Service)| {
+            let check = service.check.clone();
+            let target = move |(backend, configured): (usize, &Backend)| Self {
+                service: number,
+                backend,
+                endpoint: configured.address.clone(),
+                check: check.clone(),
+            };
+            service.backends.iter().enumerate().map(target).collect::<Vec<_>>()
+        };
+        services.iter().enumerate().flat_map(of_service).collect()
+    }
 }
 
 /// What one try gave.
