@@ -1,1 +1,195 @@
-//! (to be written)
+//! Senses whether backends can be connected to, and what the commands of `[[check]]` say.
+//!
+//! One task for each target, on the caller's tokio runtime: a try, a report, a pause, and again. What the results
+//! mean (rise, fall) is not decided here.
+
+mod command;
+mod resolve;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+pub use command::{CheckFailure, CheckReporter, Checks, start_checks};
+
+use crate::config::{Backend, Endpoint, HealthCheck, ProbeKind, Service};
+use resolve::Resolver;
+
+/// A backend to probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Index of the service.
+    pub service: usize,
+    /// Index of the backend in it.
+    pub backend: usize,
+    /// Where it listens. A name is resolved before each try.
+    pub endpoint: Endpoint,
+    /// How, how often and for how long.
+    pub check: HealthCheck,
+}
+
+impl Target {
+    /// Every backend that the configuration has.
+    pub fn all(services: &[Service]) -> Vec<Self> {
+        let of_service = |(number, service): (usize, &Service)| {
+            let check = service.check.clone();
+            let target = move |(backend, configured): (usize, &Backend)| Self {
+                service: number,
+                backend,
+                endpoint: configured.address.clone(),
+                check: check.clone(),
+            };
+            service.backends.iter().enumerate().map(target).collect::<Vec<_>>()
+        };
+        services.iter().enumerate().flat_map(of_service).collect()
+    }
+}
+
+/// What one try gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeResult {
+    /// Index of the service.
+    pub service: usize,
+    /// Index of the backend in it.
+    pub backend: usize,
+    /// The address tried; `None` if the name could not be resolved.
+    pub address: Option<SocketAddr>,
+    /// How long the answer took, without the resolving of a name.
+    pub outcome: Result<Duration, ProbeFailure>,
+}
+
+/// How a try failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+pub enum ProbeFailure {
+    /// The host is there, and nobody listens.
+    #[error("the connection was refused")]
+    Refused,
+    /// No answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// No way there: no route, no neighbour, or a firewall that says so.
+    #[error("the address can't be reached")]
+    Unreachable,
+    /// The name has no address, or the resolver didn't say one in time.
+    #[error("the name can't be resolved")]
+    Resolve,
+    /// Anything else, this host's lack of something included.
+    #[error("the probe failed")]
+    Other,
+}
+
+impl ProbeFailure {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [Self::Refused, Self::Timeout, Self::Unreachable, Self::Resolve, Self::Other];
+
+    /// As in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Resolve => "resolve",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Who is told the results. Called on the runtime: it must not wait for anything.
+pub type Reporter = Arc<dyn Fn(ProbeResult) + Send + Sync>;
+
+/// The probing under way. Dropping it ends it.
+#[derive(Debug)]
+pub struct Probes {
+    nudges: HashMap<(usize, usize), Arc<Notify>>,
+    _tasks: JoinSet<()>,
+}
+
+/// Starts probing every target, now and then an interval after the end of each try, give or take a twentieth.
+///
+/// Must be called within a tokio runtime with time and I/O.
+pub fn start(targets: Vec<Target>, report: Reporter) -> Probes {
+    let nudges: HashMap<_, _> =
+        targets.iter().map(|target| ((target.service, target.backend), Arc::new(Notify::new()))).collect();
+    let nudge_of = |target: &Target| Arc::clone(&nudges[&(target.service, target.backend)]);
+    // A wave, not a wall: the first verdicts are awaited by all, so that it must be a short one.
+    let starts = (0..).map(|number: u32| SPREAD * (number % SPREAD_OVER));
+    let tasks = targets
+        .into_iter()
+        .zip(starts)
+        .map(move |(target, start)| {
+            let nudge = nudge_of(&target);
+            probe(target, nudge, Arc::clone(&report), start)
+        })
+        .collect();
+    Probes { nudges, _tasks: tasks }
+}
+
+impl Probes {
+    /// Probes this backend at once instead of at its next time; one that is under way will do.
+    ///
+    /// Asked again and again, a backend is probed every 20 ms. An unknown backend is left alone.
+    pub fn now(&self, service: usize, backend: usize) {
+        if let Some(nudge) = self.nudges.get(&(service, backend)) {
+            nudge.notify_one();
+        }
+    }
+}
+
+async fn probe(target: Target, nudge: Arc<Notify>, report: Reporter, first: Duration) {
+    let mut resolver = Resolver::new(target.endpoint.clone());
+    let chance = RandomState::new();
+    sleep(first).await;
+    for number in 0u64.. {
+        let started = Instant::now();
+        let (address, outcome) = attempt(&mut resolver, &target.check).await;
+        report(ProbeResult { service: target.service, backend: target.backend, address, outcome });
+        // Whoever asked during this try has just been answered.
+        let _ = nudge.notified().now_or_never();
+        let pause = jittered(target.check.interval, chance.hash_one(number));
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = nudge.notified() => sleep_until(started + CLOSEST).await,
+        }
+    }
+}
+
+/// One try, the resolving of a name included, in the time that it may take.
+async fn attempt(
+    resolver: &mut Resolver,
+    check: &HealthCheck,
+) -> (Option<SocketAddr>, Result<Duration, ProbeFailure>) {
+    let deadline = Instant::now() + check.timeout;
+    let Some(address) = timeout(check.timeout, resolver.address()).await.ok().flatten() else {
+        return (None, Err(ProbeFailure::Resolve));
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let outcome = match check.kind {
+        ProbeKind::Tcp => timeout(left, tcp::probe(address)).await,
+    };
+    (Some(address), outcome.unwrap_or(Err(ProbeFailure::Timeout)))
+}
+
+/// `interval`, give or take up to a twentieth, so that nodes started together don't probe together for ever.
+fn jittered(interval: Duration, random: u64) -> Duration {
+    let permille = 950 + (random % 101) as u32;
+    interval * permille / 1000
+}
+
+/// Between the first tries of two targets.
+const SPREAD: Duration = Duration::from_micros(250);
+
+/// So many targets are spread out; those that follow start over.
+const SPREAD_OVER: u32 = 16;
+
+/// Between the starts of two tries of one target that were asked for.
+const CLOSEST: Duration = Duration::from_millis(20);

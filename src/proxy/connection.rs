@@ -340,3 +340,13 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(size_of::<Option<Connection>>() <= 256, "{} bytes", size_of::<Option<Connection>>());
+    }
+}

@@ -48,7 +48,7 @@ pub use counters::{BackendCounters, Bytes, Counters, Histogram, ServiceCounters}
 pub use listener::{listen, port_is_free};
 pub use routes::{Route, Routes, Target};
 
-use crate::config::Timeouts;
+use crate::config::{Service, Timeouts};
 use counters::Tally;
 use routes::{Snapshot, Turns};
 use worker::Worker;
@@ -69,6 +69,18 @@ pub struct ServicePlan {
     pub timeouts: Timeouts,
     /// How many backends it has: their indices are below it.
     pub backends: usize,
+}
+
+impl Plan {
+    /// What the configuration asks for.
+    pub fn new(services: &[Service]) -> Self {
+        let plan = |service: &Service| ServicePlan {
+            name: service.name.clone(),
+            timeouts: service.timeout,
+            backends: service.backends.len(),
+        };
+        Self { services: services.iter().map(plan).collect() }
+    }
 }
 
 /// What else the proxy is told at its start.

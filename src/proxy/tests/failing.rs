@@ -80,11 +80,15 @@ fn a_backend_that_does_not_answer_is_left_for_the_next_before_the_timeout() {
 #[test]
 fn the_last_backend_gets_the_whole_connect_timeout() {
     let hole = Blackhole::new();
-    let service = impatient(Duration::from_millis(400)).start(&[(hole.address, 1)]);
+    let service = impatient(Duration::from_secs(1)).start(&[(hole.address, 1)]);
     assert_eq!(service.greeting(), "");
-    assert_eq!(service.report(), Report::ConnectOverdue { service: 0, backend: 0 });
     let timeout = Report::ConnectFailed { service: 0, backend: 0, reason: ConnectFailure::Timeout };
-    assert_eq!(service.report(), timeout);
+    // A machine that stalls long enough may see the timeout without having seen the delay.
+    let first = service.report();
+    if first != timeout {
+        assert_eq!(first, Report::ConnectOverdue { service: 0, backend: 0 });
+        assert_eq!(service.report(), timeout);
+    }
     assert_eq!(service.report(), Report::NoBackend { service: 0 });
 }
 

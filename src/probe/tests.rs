@@ -1,0 +1,128 @@
+//! Probing against listeners on the loopback.
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use tokio::sync::mpsc::{self, Receiver};
+
+use super::*;
+
+/// A target that listens, with so long between two tries.
+fn target(backend: usize, endpoint: Endpoint, interval: Duration) -> Target {
+    let limit = Duration::from_secs(10);
+    let check = HealthCheck { kind: ProbeKind::Tcp, interval, timeout: limit, rise: 2, fall: 3 };
+    Target { service: 0, backend, endpoint, check }
+}
+
+fn listener() -> (TcpListener, Endpoint) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, Endpoint::Address(address))
+}
+
+fn started(targets: Vec<Target>) -> (Probes, Receiver<ProbeResult>) {
+    let (tell, told) = mpsc::channel(1000);
+    let report: Reporter = Arc::new(move |result| {
+        let _ = tell.try_send(result);
+    });
+    (start(targets, report), told)
+}
+
+async fn next(told: &mut Receiver<ProbeResult>) -> ProbeResult {
+    timeout(Duration::from_secs(20), told.recv()).await.unwrap().unwrap()
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn every_backend_is_probed_at_once() {
+    let (alive, endpoint) = listener();
+    // Bound, so that nobody else comes to listen there.
+    let closed = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    closed.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let dead = Endpoint::Address(closed.local_addr().unwrap().as_socket().unwrap());
+    let (_probes, mut told) = started(vec![target(0, endpoint, HOUR), target(1, dead, HOUR)]);
+    let mut results = [next(&mut told).await, next(&mut told).await];
+    results.sort_by_key(|result| result.backend);
+    assert!(results[0].outcome.is_ok());
+    assert_eq!(results[0].address, Some(alive.local_addr().unwrap()));
+    assert_eq!(results[1].outcome, Err(ProbeFailure::Refused));
+}
+
+#[tokio::test]
+async fn a_probe_follows_the_one_before_by_itself() {
+    let (_alive, endpoint) = listener();
+    let (_probes, mut told) = started(vec![target(0, endpoint, Duration::from_millis(5))]);
+    for _ in 0..5 {
+        assert!(next(&mut told).await.outcome.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn asked_for_a_probe_comes_before_its_time() {
+    let (_alive, endpoint) = listener();
+    let (probes, mut told) = started(vec![target(3, endpoint, HOUR)]);
+    next(&mut told).await;
+    probes.now(0, 3);
+    assert_eq!(next(&mut told).await.backend, 3);
+    probes.now(0, 99);
+}
+
+#[tokio::test]
+async fn asked_for_often_a_backend_is_not_probed_often() {
+    let (_alive, endpoint) = listener();
+    let (probes, mut told) = started(vec![target(0, endpoint, HOUR)]);
+    next(&mut told).await;
+    let start = Instant::now();
+    for _ in 0..5 {
+        for _ in 0..100 {
+            probes.now(0, 0);
+        }
+        next(&mut told).await;
+    }
+    // The first may follow at once; each later one starts this long after the one before it.
+    assert!(start.elapsed() >= CLOSEST * 4);
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_knows_is_a_failed_probe_with_its_reason() {
+    let nobody = Endpoint::Name("x".repeat(300), 80);
+    let (_probes, mut told) = started(vec![target(0, nobody, HOUR)]);
+    let result = next(&mut told).await;
+    assert_eq!((result.address, result.outcome), (None, Err(ProbeFailure::Resolve)));
+}
+
+#[tokio::test]
+async fn silence_is_a_timeout() {
+    let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    silent.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    silent.listen(0).unwrap();
+    let address = silent.local_addr().unwrap().as_socket().unwrap();
+    // A full queue answers nothing.
+    let mut waiting = Vec::new();
+    while let Ok(client) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        waiting.push(client);
+    }
+    let mut target = target(0, Endpoint::Address(address), HOUR);
+    target.check.timeout = Duration::from_millis(100);
+    let (_probes, mut told) = started(vec![target]);
+    assert_eq!(next(&mut told).await.outcome, Err(ProbeFailure::Timeout));
+}
+
+#[tokio::test]
+async fn dropped_it_ends() {
+    let (_alive, endpoint) = listener();
+    let (probes, mut told) = started(vec![target(0, endpoint, Duration::from_millis(1))]);
+    next(&mut told).await;
+    drop(probes);
+    // The reporter goes with the last task.
+    while timeout(Duration::from_secs(20), told.recv()).await.unwrap().is_some() {}
+}
+
+#[test]
+fn an_interval_is_varied_by_a_twentieth() {
+    let interval = Duration::from_secs(2);
+    for random in 0..1000 {
+        let varied = jittered(interval, random);
+        assert!(varied >= Duration::from_millis(1900) && varied <= Duration::from_millis(2100));
+    }
+}
