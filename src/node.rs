@@ -1,1 +1,212 @@
-//! (to be written)
+//! The node: everything that senses, decides, acts and tells, put together and run.
+//!
+//! ```text
+//!   main ─┬─ guard (child process)   holds addresses, announces, asks by ARP
+//!         ├─ worker 0..n             the proxy's event loops
+//!         ├─ service                 probes, checks, admin, signals, names
+//!         └─ driver                  the only control loop, and the core's only caller
+//! ```
+//!
+//! They meet here and nowhere else. The driver publishes a snapshot that admin and metrics read; probes and
+//! workers drop what they notice into the driver's mailbox.
+
+mod driver;
+mod mailbox;
+mod service;
+mod snapshot;
+mod start;
+mod throttle;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::level_filters::LevelFilter;
+
+use crate::admin;
+use crate::guard::clock;
+use crate::proxy::{self, Plan, Proxy, ServicePlan};
+use crate::telemetry::{self, Layout, Metrics, log};
+
+use self::driver::{Driver, Vip};
+use self::mailbox::Event;
+use self::service::Service;
+use self::snapshot::Snapshot;
+use self::start::Prepared;
+
+/// How long a stopping node lets open connections end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What `chinthe run` is told.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// The configuration.
+    pub config: PathBuf,
+    /// This node's name, where configuration and hostname don't tell.
+    pub node: Option<String>,
+    /// How log lines look.
+    pub log: log::Format,
+}
+
+/// Why the daemon didn't start. Nothing on the host was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The file has mistakes; the text says each with its hint. Exit status 1.
+    #[error("{0}")]
+    Problems(String),
+    /// Anything else.
+    #[error("{message}")]
+    Refused {
+        /// 1 when the file is refused, 2 when the host won't have it.
+        status: u8,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+impl RunError {
+    fn new(status: u8, message: impl ToString, hint: impl Into<String>) -> Self {
+        Self::Refused { status, message: message.to_string(), hint: hint.into() }
+    }
+
+    /// From a message whose second line is the hint.
+    fn two_lines(status: u8, error: &impl std::error::Error) -> Self {
+        let text = error.to_string();
+        let (message, hint) = text.split_once("\nhint: ").unwrap_or((&text, ""));
+        Self::new(status, message, hint)
+    }
+}
+
+/// Runs the daemon until it is told to stop. To be called before any other thread runs.
+pub fn run(options: &RunOptions) -> Result<(), RunError> {
+    let log = log::start(options.log, LevelFilter::INFO).map_err(|e| RunError::new(2, &e, e.hint()))?;
+    let prepared = start::prepare(&options.config, options.node.as_deref())?;
+    let dropped = log.dropped_lines();
+    let driver = assemble(prepared, move || dropped.get()).map_err(|error| {
+        RunError::new(2, format!("can't start: {error}"), "see `ulimit -n` and `ulimit -u`")
+    })?;
+    let proxy = Arc::clone(&driver.proxy);
+    let thread = std::thread::Builder::new().name("driver".into()).spawn(move || {
+        raise_priority();
+        driver.run();
+    });
+    let thread =
+        thread.map_err(|error| RunError::new(2, format!("can't start: {error}"), "see `ulimit -u`"))?;
+    let panicked = thread.join().is_err();
+    // The VIPs have moved; whoever came by another address may finish.
+    if let Some(proxy) = Arc::into_inner(proxy) {
+        proxy.stop(DRAIN);
+    }
+    tracing::info!("stopped");
+    drop(log);
+    if panicked {
+        Err(RunError::new(2, "the driver has panicked", "please report it, with the log"))
+    } else {
+        Ok(())
+    }
+}
+
+fn assemble(prepared: Prepared, log_lines_dropped: impl Fn() -> u64 + Send + 'static) -> io::Result<Driver> {
+    let Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin } = prepared;
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let layout = Layout {
+        version: telemetry::VERSION,
+        revision: telemetry::REVISION,
+        config_sha256: &hex,
+        vips: config.vips.iter().map(|vip| vip.name.clone()).collect(),
+        services: config
+            .services
+            .iter()
+            .map(|s| (s.name.clone(), s.backends.iter().map(|b| b.name.clone()).collect()))
+            .collect(),
+    };
+    let metrics = Arc::new(Metrics::new(&layout).map_err(io::Error::other)?);
+    tracing::info!(
+        version = telemetry::VERSION,
+        cluster = config.cluster.name,
+        node = identity.name,
+        address = %identity.address,
+        config = &hex[..16],
+        "chinthe starts"
+    );
+
+    let (sender, mailbox) = mailbox::mailbox()?;
+    let plan = config.services.iter().map(|service| ServicePlan {
+        name: service.name.clone(),
+        timeouts: service.timeout,
+        backends: service.backends.len(),
+    });
+    let told = sender.clone();
+    let report = move |report| told.tell(Event::Proxy(report));
+    let proxy = Arc::new(Proxy::start(
+        Plan { services: plan.collect() },
+        listeners,
+        proxy::Settings::default(),
+        report,
+    )?);
+
+    let (config, identity) = (Arc::new(config), Arc::new(identity));
+    let (snapshots, shown) = watch::channel(Arc::new(Snapshot::default()));
+    let sources = {
+        let (config, identity) = (Arc::clone(&config), Arc::clone(&identity));
+        let (metrics, proxy) = (Arc::clone(&metrics), Arc::downgrade(&proxy));
+        move || {
+            let counters = {
+                let proxy = proxy.clone();
+                move || proxy.upgrade().map(|proxy| proxy.counters()).unwrap_or_default()
+            };
+            let (for_metrics, for_status, for_ready, counted) =
+                (shown.clone(), shown.clone(), shown, counters.clone());
+            admin::Sources {
+                metrics: Box::new(move || {
+                    let snapshot = for_metrics.borrow().clone();
+                    metrics.render(&snapshot::sample(&snapshot, &counted(), log_lines_dropped()))
+                }),
+                status: Box::new(move || {
+                    let snapshot = for_status.borrow().clone();
+                    Arc::new(snapshot::status(&snapshot, &config, &identity, &counters()))
+                }),
+                alive: Box::new(|| Ok(())),
+                ready: Box::new(move || for_ready.borrow().conditions.clone()),
+            }
+        }
+    };
+    let service = Service::start(&config, admin, sender, sources)?;
+    let addresses = driver::known_addresses(&config);
+    Ok(Driver {
+        core,
+        peers,
+        guard: Some(guard),
+        guard_again_at: clock::now(),
+        wards,
+        proxy,
+        service,
+        mailbox,
+        vips: config.vips.iter().map(|_| Vip::new()).collect(),
+        config,
+        identity,
+        digest: hex[..16].to_owned(),
+        metrics,
+        snapshots,
+        addresses,
+        members: Vec::new(),
+        throttle: throttle::Throttle::default(),
+        published_at: clock::now(),
+        leaving_since: None,
+    })
+}
+
+/// The driver before everything else on this machine, where that is allowed: a late driver is a lost VIP.
+#[allow(unsafe_code)]
+fn raise_priority() {
+    let parameter = libc::sched_param { sched_priority: 10 };
+    // SAFETY: the calling thread's own scheduling, by a parameter that outlives the call.
+    let raised = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const parameter) } == 0;
+    if !raised {
+        tracing::debug!("no real-time priority: {}", io::Error::last_os_error());
+    }
+}

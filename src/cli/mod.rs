@@ -43,7 +43,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Import(arguments) => import::run(&arguments),
         Command::Lab(arguments) => wiring::lab(arguments),
         Command::Status(arguments) => status::run(&arguments),
-        Command::Guard => wiring::guard(),
+        Command::Guard => Ok(wiring::guard()),
         Command::LabMachine { arguments } => wiring::lab_machine(arguments),
     }
 }

@@ -6,14 +6,24 @@ use std::process::ExitCode;
 
 use super::arguments::{LabArguments, RunArguments};
 use super::import::{Converted, NOTHING, Source};
-use super::output::Failure;
-use crate::config::Config;
+use super::output::{Failure, complain};
+use crate::config::{self, Config};
+use crate::guard;
+use crate::node::{self, RunError, RunOptions};
 
-/// The daemon: `node::run`.
+/// The daemon.
 pub(super) fn run(arguments: RunArguments) -> Result<ExitCode, Failure> {
     let RunArguments { config, node, log } = arguments;
-    drop((config, node, log));
-    Err(not_built_yet(2))
+    match node::run(&RunOptions { config, node, log }) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(RunError::Problems(text)) => {
+            complain(&text);
+            Ok(ExitCode::from(1))
+        }
+        Err(RunError::Refused { status, message, hint }) => {
+            Err(Failure::new(status, message).with_hint(hint))
+        }
+    }
 }
 
 /// The lab: `lab::run`.
@@ -23,9 +33,9 @@ pub(super) fn lab(arguments: LabArguments) -> Result<ExitCode, Failure> {
     Err(not_built_yet(1))
 }
 
-/// The guard: `guard::main`.
-pub(super) fn guard() -> Result<ExitCode, Failure> {
-    Err(not_built_yet(1))
+/// The daemon's child.
+pub(super) fn guard() -> ExitCode {
+    guard::main()
 }
 
 /// A process of the lab.
@@ -35,16 +45,14 @@ pub(super) fn lab_machine(arguments: Vec<OsString>) -> Result<ExitCode, Failure>
 }
 
 /// A configuration's warnings, or else its errors and warnings; as the user reads them, every line ended.
-/// `config::parse`, `config::warnings`.
 pub(super) fn judge(text: &str, name: &str) -> Result<Result<String, String>, Failure> {
-    let _ = (text, name);
-    Err(not_built_yet(1))
+    Ok(config::parse(text, name).map(|(_, lints)| config::warnings(name, &lints)).map_err(|p| p.to_string()))
 }
 
-/// The configuration in `file`, if it is there and can be used: `config::parse`.
+/// The configuration in `file`, if it is there and can be used.
 pub(super) fn load(file: &Path) -> Option<Config> {
-    let _ = file;
-    None
+    let text = std::fs::read_to_string(file).ok()?;
+    config::parse(&text, &file.to_string_lossy()).ok().map(|(config, _)| config)
 }
 
 /// One configuration from `keepalived`'s and `haproxy`'s files: `import::import`.

@@ -156,7 +156,11 @@ impl Election {
     pub(super) fn advertisement(&self) -> VipAdvertisement {
         VipAdvertisement {
             vip: self.id,
-            state: self.state(),
+            // What the guard has let go, or will before this arrives, is claimed no longer.
+            state: match self.state {
+                State::Active(Hold::Releasing { cause: Cause::HoldExpired, .. }) => VipState::Backup,
+                State::Initialize | State::Backup(_) | State::Active(_) => self.state(),
+            },
             effective_priority: self.standing.effective,
             preempt: self.preempt || self.standing.effective == ADDRESS_OWNER,
             term: self.term,

@@ -363,6 +363,11 @@ impl Core {
         self.settle(now);
     }
 
+    /// Something to tell a newcomer, out of turn.
+    pub fn introduce(&mut self, now: Time) -> Advertisement {
+        self.advertisement(now)
+    }
+
     /// What is to be done next, in order; `None` when there is nothing.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()

@@ -27,6 +27,11 @@ impl Views {
         self.views.get(&member).copied().unwrap_or_default()
     }
 
+    /// Every member that has said anything, and what.
+    pub fn iter(&self) -> impl Iterator<Item = (MemberId, Verdict)> {
+        self.views.iter().map(|(member, verdict)| (*member, *verdict))
+    }
+
     /// How many members have come to `verdict`.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.views.values().filter(|v| **v == verdict).count()

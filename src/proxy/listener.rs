@@ -9,14 +9,18 @@ use socket2::{Domain, Protocol, Socket, Type};
 ///
 /// It doesn't block. `SO_REUSEPORT` lets every worker have one of its own (and would also let another daemon of
 /// the same user in: ask [`port_is_free`] first); `IP_FREEBIND` lets every node bind a VIP before it holds it.
-/// Fails as `socket(2)`, `bind(2)` and `listen(2)` do.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// `bind` binds it, possibly with somebody's help: low ports need a permission. Fails as `socket(2)`, `bind` and
+/// `listen(2)` do.
+pub fn listen(
+    address: SocketAddr,
+    bind: impl FnOnce(&Socket, SocketAddr) -> io::Result<()>,
+) -> io::Result<TcpListener> {
     let socket = unbound(address)?;
     socket.set_reuse_port(true)?;
     // Accepted sockets inherit it: one call here instead of one a connection.
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
+    bind(&socket, address)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -53,11 +57,15 @@ mod tests {
 
     use super::*;
 
+    fn by_itself(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+        socket.bind(&address.into())
+    }
+
     #[test]
     fn workers_share_a_port_that_another_daemon_cannot_take_unseen() {
-        let first = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let first = listen((Ipv4Addr::LOCALHOST, 0).into(), by_itself).unwrap();
         let address = first.local_addr().unwrap();
-        let second = listen(address).unwrap();
+        let second = listen(address, by_itself).unwrap();
         assert_eq!(port_is_free(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop((first, second));
         port_is_free(address).unwrap();
@@ -65,14 +73,14 @@ mod tests {
 
     #[test]
     fn an_address_that_is_not_here_yet_can_be_bound() {
-        listen((Ipv4Addr::new(192, 0, 2, 69), 0).into()).unwrap();
+        listen((Ipv4Addr::new(192, 0, 2, 69), 0).into(), by_itself).unwrap();
     }
 
     #[test]
     fn both_families_listen_at_one_port() {
-        let v4 = listen((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
+        let v4 = listen((Ipv4Addr::UNSPECIFIED, 0).into(), by_itself).unwrap();
         let port = v4.local_addr().unwrap().port();
-        match listen((Ipv6Addr::UNSPECIFIED, port).into()) {
+        match listen((Ipv6Addr::UNSPECIFIED, port).into(), by_itself) {
             // Some hosts have no IPv6 at all.
             Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
             outcome => drop(outcome.unwrap()),

@@ -46,7 +46,7 @@ impl Setup {
         let mut address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut listeners = Vec::new();
         for _ in 0..self.workers {
-            let listener = listen(address).unwrap();
+            let listener = listen(address, |socket, address| socket.bind(&address.into())).unwrap();
             address = listener.local_addr().unwrap();
             listeners.push(vec![(0, listener)]);
         }

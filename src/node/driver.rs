@@ -1,0 +1,487 @@
+//! The control loop: feeds the core, carries out what it asks, and waits for whatever comes next.
+//!
+//! ```text
+//!   guard's reports, peers' datagrams, mailbox ──> core.handle ──> poll_output ──> guard, peers, proxy, probes
+//!                                                       └─────────> transitions ──> log, metrics, snapshot
+//! ```
+//!
+//! It measures its own lateness: after a late wake-up everything that has come is read before any of the
+//! core's deadlines counts. Nothing in here waits for anything but the next event or deadline.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::watch;
+
+use crate::config::{Config, Endpoint, Identity};
+use crate::core::{Cause, Claimant, Core, Input, Mac, MemberState, Message, Output, Phases, Time, VipState};
+use crate::guard::{Guard, GuardError, Report, clock};
+use crate::peers::{self, Peers};
+use crate::proxy::{self, Proxy, Route, Routes, Target};
+use crate::telemetry::{self, Channel, Direction, Metrics, log_transition};
+use crate::wire::seal;
+
+use super::mailbox::{Event, Mailbox};
+use super::service::Service;
+use super::snapshot::{self, Snapshot, VipFacts};
+use super::start::Wards;
+use super::throttle::Throttle;
+
+/// So many datagrams are handled before other things are looked at.
+const PORTION: usize = 256;
+/// Later than this, or than half an interval, counts as a stall.
+const LATE: Duration = Duration::from_millis(15);
+/// A guard that can't be started is tried again after this.
+const GUARD_AGAIN: Duration = Duration::from_secs(1);
+/// How long a stopping node waits for its successors' acknowledgements.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The driver, with everything it drives.
+pub(super) struct Driver {
+    pub(super) core: Core,
+    pub(super) peers: Peers,
+    /// `None` while it is dead and hasn't been replaced.
+    pub(super) guard: Option<Guard>,
+    pub(super) guard_again_at: Time,
+    pub(super) wards: Wards,
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) service: Service,
+    pub(super) mailbox: Mailbox,
+    pub(super) config: Arc<Config>,
+    pub(super) identity: Arc<Identity>,
+    pub(super) digest: String,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
+    pub(super) vips: Vec<Vip>,
+    /// Where each backend is, as far as its name has been resolved.
+    pub(super) addresses: Vec<Vec<Option<SocketAddr>>>,
+    pub(super) members: Vec<(String, MemberState)>,
+    pub(super) throttle: Throttle,
+    pub(super) published_at: Time,
+    pub(super) leaving_since: Option<Time>,
+}
+
+/// What the driver knows of a VIP besides the core.
+pub(super) struct Vip {
+    pub(super) facts: VipFacts,
+    /// A takeover whose first announcement is awaited.
+    pub(super) taken: Option<(Phases, Time)>,
+}
+
+impl Vip {
+    pub(super) fn new() -> Self {
+        Self { facts: VipFacts { since: Timestamp::now(), address_present: false }, taken: None }
+    }
+}
+
+/// Where each backend is, before any name has been resolved.
+pub(super) fn known_addresses(config: &Config) -> Vec<Vec<Option<SocketAddr>>> {
+    let address = |endpoint: &Endpoint| match endpoint {
+        Endpoint::Address(address) => Some(*address),
+        Endpoint::Name(..) => None,
+    };
+    config.services.iter().map(|s| s.backends.iter().map(|b| address(&b.address)).collect()).collect()
+}
+
+impl Driver {
+    /// Drives until the node has handed over and everything is told.
+    pub(super) fn run(mut self) {
+        self.tell_guard_of_peers();
+        self.route();
+        loop {
+            let deadline = self.deadline();
+            self.wait(deadline);
+            let now = clock::now();
+            if now.since(deadline) > LATE.max(self.core.interval() / 2) {
+                tracing::warn!(late_ms = now.since(deadline).as_millis(), "the driver was late");
+                self.handle(Input::Stalled);
+            }
+            self.read_guard();
+            self.read_peers();
+            self.read_mailbox();
+            if clock::now() >= self.core.next_deadline(clock::now()) {
+                self.handle(Input::Deadline);
+            }
+            self.revive_guard();
+            self.publish();
+            if self.is_done() {
+                break;
+            }
+        }
+        if let Some(guard) = self.guard.take() {
+            guard.stop();
+        }
+    }
+
+    fn deadline(&self) -> Time {
+        let now = clock::now();
+        let mut deadline = self.core.next_deadline(now).min(self.published_at + self.core.interval());
+        if self.guard.is_none() {
+            deadline = deadline.min(self.guard_again_at);
+        }
+        deadline
+    }
+
+    fn wait(&self, deadline: Time) {
+        let sockets: Vec<BorrowedFd<'_>> = self
+            .peers
+            .sockets()
+            .chain(self.guard.as_ref().map(AsFd::as_fd))
+            .chain([self.mailbox.as_fd()])
+            .collect();
+        let mut ready: Vec<PollFd<'_>> = sockets.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        let left = deadline.since(clock::now());
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        // An interrupted wait is a short one.
+        let _ = poll(&mut ready, Some(&timeout));
+    }
+
+    fn is_done(&self) -> bool {
+        self.leaving_since.is_some_and(|since| self.core.is_stopped() || clock::now().since(since) > FAREWELL)
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.core.handle(input, clock::now());
+        while let Some(output) = self.core.poll_output() {
+            self.carry_out(output);
+        }
+    }
+
+    fn read_guard(&mut self) {
+        for _ in 0..PORTION {
+            let Some(guard) = &mut self.guard else { return };
+            match guard.receive() {
+                Ok(Some(report)) => self.heard_guard(report),
+                Ok(None) => return,
+                Err(error) => return self.lost_guard(&error),
+            }
+        }
+    }
+
+    fn heard_guard(&mut self, report: Report) {
+        match report {
+            Report::Held { vip, until } => {
+                self.vips[vip].facts.address_present = true;
+                self.handle(Input::Held { vip, until: Time::from_nanos(until) });
+            }
+            Report::Released { vip } => {
+                self.vips[vip].facts.address_present = false;
+                self.handle(Input::Released { vip });
+            }
+            Report::Expired { vip } => {
+                self.vips[vip].facts.address_present = false;
+                self.handle(Input::LetGo { vip, cause: Cause::HoldExpired });
+            }
+            Report::Removed { vip } => {
+                self.vips[vip].facts.address_present = false;
+                tracing::warn!(vip = self.name(vip), "somebody else removes the address again and again");
+                self.handle(Input::LetGo { vip, cause: Cause::AddressRemoved });
+            }
+            Report::Restored { vip } => {
+                tracing::warn!(vip = self.name(vip), "somebody else removed the address: it was added again");
+            }
+            Report::Probed { vip } => self.handle(Input::AddressProbed { vip }),
+            Report::Answered { vip, mac } => self.handle(Input::AddressAnswered { vip, mac: Mac(mac) }),
+            Report::Link { vip, up, mac } => self.handle(Input::Link { vip, up, mac: Mac(mac) }),
+            Report::Announced { vip, first } => self.announced(vip, first),
+            Report::Trouble { text } => tracing::warn!("the guard has trouble: {text}"),
+            Report::Started | Report::Refused { .. } | Report::Bound { .. } => {
+                tracing::warn!(?report, "the guard said something that wasn't asked");
+            }
+        }
+    }
+
+    fn announced(&mut self, vip: usize, first: bool) {
+        self.metrics.announcement(vip, "garp", 1);
+        if let (true, Some((phases, held_at))) = (first, self.vips[vip].taken.take()) {
+            let announce = clock::now().since(held_at);
+            let total = phases.detect + phases.elect + phases.assign + announce;
+            self.metrics.failover_announced(vip, announce, total);
+        }
+    }
+
+    /// A dead guard holds nothing for long: the kernel's lease ends what it held, and the next guard removes it.
+    fn lost_guard(&mut self, error: &GuardError) {
+        tracing::error!(%error, "the guard is lost");
+        if let Some(guard) = self.guard.take() {
+            guard.kill();
+        }
+        self.guard_again_at = clock::now();
+    }
+
+    fn revive_guard(&mut self) {
+        if self.guard.is_some() || clock::now() < self.guard_again_at {
+            return;
+        }
+        match self.wards.start() {
+            Ok((guard, boot)) => {
+                tracing::warn!("a new guard has started");
+                self.guard = Some(guard);
+                self.core.set_guard(boot);
+                self.tell_guard_of_peers();
+                // It has removed whatever the last one left.
+                for vip in 0..self.vips.len() {
+                    self.vips[vip].facts.address_present = false;
+                    self.handle(Input::LetGo { vip, cause: Cause::GuardLost });
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "no new guard");
+                self.guard_again_at = clock::now() + GUARD_AGAIN;
+            }
+        }
+    }
+
+    fn read_peers(&mut self) {
+        for _ in 0..PORTION {
+            let known = self.peers.known().len();
+            match self.peers.receive(clock::now()) {
+                None => return,
+                Some(peers::Received::Input(channel, input)) => {
+                    self.metrics.message(counted(channel), Direction::In);
+                    self.handle(input);
+                }
+                Some(peers::Received::Proven) => {
+                    let advertisement = self.core.introduce(clock::now());
+                    self.carry_out(Output::Advertise(advertisement));
+                }
+                Some(peers::Received::Handshake) => {}
+                Some(peers::Received::Rejected(channel, reason)) => self.rejected(channel, reason),
+            }
+            if self.peers.known().len() != known {
+                self.tell_guard_of_peers();
+            }
+        }
+    }
+
+    fn rejected(&mut self, channel: seal::Channel, reason: seal::Reject) {
+        self.metrics.rejected(counted(channel), reason.as_str());
+        let (channel, reason) = (channel.as_str(), reason.as_str());
+        if let Some(more) = self.throttle.admit((channel, reason), clock::now()) {
+            tracing::warn!(channel, reason, more, "a peer's datagram was refused");
+        }
+    }
+
+    fn read_mailbox(&mut self) {
+        let events: Vec<Event> = self.mailbox.take().collect();
+        for event in events {
+            match event {
+                Event::Probed(result) => self.probed(&result),
+                Event::Checked(check, success) => self.handle(Input::Checked { check, success }),
+                Event::Proxy(report) => self.heard_proxy(report),
+                Event::Seeds(addresses) => {
+                    if self.peers.know(addresses) {
+                        self.tell_guard_of_peers();
+                    }
+                }
+                Event::Terminate if self.leaving_since.is_none() => {
+                    tracing::info!("stopping: handing over");
+                    self.leaving_since = Some(clock::now());
+                    self.handle(Input::Shutdown);
+                }
+                Event::Terminate => {}
+            }
+        }
+    }
+
+    fn probed(&mut self, result: &crate::probe::ProbeResult) {
+        let (service, backend) = (result.service, result.backend);
+        let moved = result.address.filter(|address| self.addresses[service][backend] != Some(*address));
+        if let Some(address) = moved {
+            self.addresses[service][backend] = Some(address);
+        }
+        if let Err(failure) = &result.outcome {
+            let (service, backend) = self.names(service, backend);
+            tracing::debug!(service, backend, reason = failure.as_str(), "probe failed");
+        }
+        self.handle(Input::Probed { service, backend, success: result.outcome.is_ok() });
+        if moved.is_some() {
+            self.route();
+        }
+    }
+
+    fn heard_proxy(&mut self, report: proxy::Report) {
+        match report {
+            proxy::Report::ConnectFailed { service, backend, reason } => {
+                self.connect_failed(service, backend, reason.as_str());
+            }
+            proxy::Report::ConnectOverdue { service, backend } => {
+                self.connect_failed(service, backend, "overdue")
+            }
+            proxy::Report::NoBackend { service } => {
+                let name = &self.config.services[service].name;
+                if let Some(more) = self.throttle.admit(("no_backend", ""), clock::now()) {
+                    tracing::warn!(service = name, more, "a connection was closed: no backend");
+                }
+            }
+        }
+    }
+
+    fn connect_failed(&mut self, service: usize, backend: usize, reason: &'static str) {
+        if let Some(more) = self.throttle.admit(("connect", reason), clock::now()) {
+            let (service, backend) = self.names(service, backend);
+            tracing::warn!(
+                service,
+                backend,
+                reason,
+                more,
+                "a connection to a backend failed: it is passed over"
+            );
+        }
+        self.handle(Input::ConnectFailed { service, backend });
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Advertise(advertisement) => {
+                let holder = self.core.elections().iter().any(|e| e.state() == VipState::Active);
+                let (sent, beacons) = self.peers.advertise(advertisement, holder);
+                for _ in 0..sent {
+                    self.metrics.message(Channel::Advertisement, Direction::Out);
+                }
+                for _ in 0..beacons {
+                    self.metrics.message(Channel::Beacon, Direction::Out);
+                }
+            }
+            Output::Reply { to, advertisement } => self.send(to, &Message::Advertisement(advertisement)),
+            Output::Probe { to } => self.send(to, &Message::Probe),
+            Output::Send { to, message } => self.send(to, &message),
+            Output::Hold { vip, until, term } => self.order(|guard| guard.hold(vip, until, term)),
+            Output::Release { vip } => self.order(|guard| guard.release(vip)),
+            Output::Announce { vip } => self.order(|guard| guard.announce(vip)),
+            Output::ProbeAddress { vip, mac } => self.order(|guard| guard.probe(vip, mac)),
+            Output::RoutesChanged => self.route(),
+            Output::BackendChanged { service, backend, change } => {
+                let (service, backend) = self.names(service, backend);
+                let (from, to) = (change.from.as_str(), change.to.as_str());
+                tracing::info!(service, backend, from, to, "backend");
+            }
+            Output::ProbeBackend { service, backend } => self.service.probe(service, backend),
+            Output::Conflict { vip, by } => self.conflict(vip, by),
+            Output::Transition(transition) => {
+                let vip = transition.vip;
+                log_transition(self.name(vip), &transition);
+                self.metrics.transition(&transition);
+                self.vips[vip].facts.since = Timestamp::now();
+                self.vips[vip].taken = transition.phases.map(|phases| (phases, clock::now()));
+            }
+        }
+    }
+
+    fn send(&mut self, to: crate::core::MemberId, message: &Message) {
+        if let Some(address) = self.core.members().get(to).map(crate::core::Member::address) {
+            self.peers.send(address, message);
+            self.metrics.message(Channel::Advertisement, Direction::Out);
+        }
+    }
+
+    fn order(&mut self, order: impl FnOnce(&Guard) -> Result<(), GuardError>) {
+        if let Some(guard) = &self.guard
+            && let Err(error) = order(guard)
+        {
+            self.lost_guard(&error);
+        }
+    }
+
+    fn conflict(&mut self, vip: usize, by: Claimant) {
+        let (source, who) = match by {
+            Claimant::Address(Mac(mac)) => {
+                ("arp", mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
+            }
+            Claimant::Member(id) => {
+                let name = self.core.members().get(id).map(|m| m.name().to_owned());
+                ("advertisement", name.unwrap_or_default())
+            }
+        };
+        self.metrics.conflict(vip, source);
+        if let Some(more) = self.throttle.admit(("conflict", source), clock::now()) {
+            tracing::warn!(vip = self.name(vip), source, by = who, more, "somebody else claims the VIP");
+        }
+    }
+
+    /// Tells the workers which backends may be used.
+    fn route(&self) {
+        let services = self.core.services().iter().enumerate().map(|(service, known)| {
+            let mut route = Route { targets: Vec::new(), reserve: Vec::new() };
+            for (backend, state) in known.backends().iter().enumerate() {
+                let Some(address) = self.addresses[service][backend] else { continue };
+                let weight = self.config.services[service].backends[backend].weight;
+                let target = Target { backend, address, weight };
+                if state.usable() {
+                    route.targets.push(target);
+                } else if state.verdict() == crate::core::Verdict::Up {
+                    route.reserve.push(target);
+                }
+            }
+            route
+        });
+        self.proxy.route(Arc::new(Routes { services: services.collect() }));
+    }
+
+    fn tell_guard_of_peers(&mut self) {
+        let peers = self.peers.known();
+        self.order(|guard| guard.set_peers(peers));
+    }
+
+    fn publish(&mut self) {
+        let now = clock::now();
+        self.tell_of_members(now);
+        let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts).collect();
+        let snapshot = snapshot::take(
+            &self.core,
+            &self.config,
+            &self.identity,
+            &self.digest,
+            &facts,
+            &self.addresses,
+            now,
+        );
+        self.snapshots.send_replace(Arc::new(snapshot));
+        self.published_at = now;
+    }
+
+    fn tell_of_members(&mut self, now: Time) {
+        for (_, member) in self.core.members().iter() {
+            let state = member.state(now);
+            match self.members.iter_mut().find(|(name, _)| name == member.name()) {
+                Some((_, known)) if *known == state => {}
+                // Doubt comes and goes; what it comes to is told.
+                Some((_, known))
+                    if state == MemberState::Suspect
+                        || *known == MemberState::Suspect && state == MemberState::Alive =>
+                {
+                    *known = state;
+                }
+                Some((name, known)) => {
+                    tracing::info!(member = name, from = known.as_str(), to = state.as_str(), "member");
+                    *known = state;
+                }
+                None => {
+                    tracing::info!(member = member.name(), address = %member.address(), to = state.as_str(), "member");
+                    self.members.push((member.name().to_owned(), state));
+                }
+            }
+        }
+    }
+
+    fn name(&self, vip: usize) -> &str {
+        &self.config.vips[vip].name
+    }
+
+    fn names(&self, service: usize, backend: usize) -> (&str, &str) {
+        let service = &self.config.services[service];
+        (&service.name, &service.backends[backend].name)
+    }
+}
+
+/// A guard speaks on its daemon's channel, as far as counters go.
+fn counted(channel: seal::Channel) -> Channel {
+    match channel {
+        seal::Channel::Advertisement | seal::Channel::Guard => telemetry::Channel::Advertisement,
+        seal::Channel::Beacon => telemetry::Channel::Beacon,
+    }
+}

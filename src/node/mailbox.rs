@@ -1,0 +1,93 @@
+//! What other threads tell the driver: a bounded queue, and a descriptor that wakes it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::{probe, proxy};
+
+/// More than the driver handles in many milliseconds; what doesn't fit is given up, and comes again.
+const DEPTH: usize = 4096;
+
+/// What happened elsewhere.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A backend was probed.
+    Probed(probe::ProbeResult),
+    /// A command was run: index of the check, and whether it succeeded.
+    Checked(usize, bool),
+    /// A worker noticed something.
+    Proxy(proxy::Report),
+    /// Seeds that are names have been resolved.
+    Seeds(Vec<SocketAddr>),
+    /// SIGTERM or SIGINT.
+    Terminate,
+}
+
+/// The sending end; any thread may have one.
+#[derive(Clone)]
+pub(super) struct Sender {
+    queue: SyncSender<Event>,
+    wake: Arc<OwnedFd>,
+}
+
+/// The driver's end.
+pub(super) struct Mailbox {
+    queue: Receiver<Event>,
+    wake: Arc<OwnedFd>,
+}
+
+/// An empty mailbox.
+pub(super) fn mailbox() -> io::Result<(Sender, Mailbox)> {
+    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let (sender, queue) = sync_channel(DEPTH);
+    Ok((Sender { queue: sender, wake: Arc::clone(&wake) }, Mailbox { queue, wake }))
+}
+
+impl Sender {
+    /// Tells the driver, or gives up at once: no worker and no probe ever waits for it.
+    pub(super) fn tell(&self, event: Event) {
+        match self.queue.try_send(event) {
+            Ok(()) => {
+                let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+}
+
+impl Mailbox {
+    /// Everything that has come, a portion at a time.
+    pub(super) fn take(&self) -> impl Iterator<Item = Event> + '_ {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&*self.wake, &mut count);
+        self.queue.try_iter().take(DEPTH)
+    }
+}
+
+impl AsFd for Mailbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_given_up_and_nobody_waits() {
+        let (sender, mailbox) = mailbox().unwrap();
+        for check in 0..DEPTH + 10 {
+            sender.tell(Event::Checked(check, true));
+        }
+        assert_eq!(mailbox.take().count(), DEPTH);
+        assert_eq!(mailbox.take().count(), 0);
+        sender.tell(Event::Terminate);
+        assert!(matches!(mailbox.take().next(), Some(Event::Terminate)));
+    }
+}

@@ -1,0 +1,164 @@
+//! The service thread: probes, checks, admin, signals and the resolving of names, on one tokio runtime.
+//!
+//! Nothing in here is waited for by the driver, nor by a worker.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+
+use crate::config::{Config, Endpoint};
+use crate::{admin, probe};
+
+use super::mailbox::{Event, Sender};
+
+/// Seeds that are names are looked up again this often: addresses change, and a name may not be there yet.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(10);
+
+/// The running thread.
+pub(super) struct Service {
+    probe: UnboundedSender<(usize, usize)>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Service {
+    /// Starts the thread. `sources` is made on it.
+    pub(super) fn start(
+        config: &Config,
+        listeners: admin::Listeners,
+        mailbox: Sender,
+        sources: impl FnOnce() -> admin::Sources + Send + 'static,
+    ) -> io::Result<Self> {
+        // One entry for every order of the core's, which are as many as connections fail in the worst case
+        // and are coalesced by the probes.
+        let (probe, orders) = unbounded_channel();
+        let (stop, stopped) = oneshot::channel();
+        let config = config.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // Before any thread could miss one.
+        let signals = {
+            let _inside = runtime.enter();
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        };
+        let thread = std::thread::Builder::new().name("service".into()).spawn(move || {
+            runtime.block_on(async move {
+                let probes = start_probes(&config, &mailbox);
+                let checks = start_checks(&config, &mailbox);
+                let work = async {
+                    tokio::join!(
+                        serve(listeners, sources()),
+                        carry_out(orders, &probes),
+                        resolve_seeds(&config, &mailbox),
+                        watch_signals(signals, &mailbox),
+                    )
+                };
+                tokio::select! {
+                    _ = work => {}
+                    _ = stopped => {}
+                }
+                drop((probes, checks));
+            });
+        })?;
+        Ok(Self { probe, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Probes a backend now.
+    pub(super) fn probe(&self, service: usize, backend: usize) {
+        let _ = self.probe.send((service, backend));
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the service thread had panicked");
+        }
+    }
+}
+
+fn start_probes(config: &Config, mailbox: &Sender) -> probe::Probes {
+    let mut targets = Vec::new();
+    for (service, settings) in config.services.iter().enumerate() {
+        for (backend, known) in settings.backends.iter().enumerate() {
+            let (endpoint, check) = (known.address.clone(), settings.check.clone());
+            targets.push(probe::Target { service, backend, endpoint, check });
+        }
+    }
+    let mailbox = mailbox.clone();
+    probe::start(targets, Arc::new(move |result| mailbox.tell(Event::Probed(result))))
+}
+
+fn start_checks(config: &Config, mailbox: &Sender) -> probe::Checks {
+    let mailbox = mailbox.clone();
+    let names: Vec<String> = config.checks.iter().map(|check| check.name.clone()).collect();
+    probe::start_checks(
+        &config.checks,
+        Arc::new(move |check: usize, outcome: Result<(), probe::CheckFailure>| {
+            if let Err(failure) = &outcome {
+                tracing::debug!(check = names.get(check), %failure, "check failed");
+            }
+            mailbox.tell(Event::Checked(check, outcome.is_ok()));
+        }),
+    )
+}
+
+async fn serve(listeners: admin::Listeners, sources: admin::Sources) {
+    let Err(error) = admin::serve(listeners, sources).await;
+    // The data plane and the election go on without.
+    tracing::error!(%error, "the admin server has ended");
+    std::future::pending().await
+}
+
+async fn carry_out(mut orders: UnboundedReceiver<(usize, usize)>, probes: &probe::Probes) {
+    while let Some((service, backend)) = orders.recv().await {
+        probes.now(service, backend);
+    }
+    std::future::pending().await
+}
+
+async fn resolve_seeds(config: &Config, mailbox: &Sender) {
+    let names: Vec<(&str, u16)> = config
+        .cluster
+        .seeds
+        .iter()
+        .filter_map(|seed| match seed {
+            Endpoint::Name(name, port) => Some((name.as_str(), *port)),
+            Endpoint::Address(_) => None,
+        })
+        .collect();
+    while !names.is_empty() {
+        let mut found: Vec<SocketAddr> = Vec::new();
+        for (name, port) in &names {
+            match tokio::time::timeout(RESOLVE_AGAIN, tokio::net::lookup_host((*name, *port))).await {
+                Ok(Ok(addresses)) => found.extend(addresses.take(8)),
+                Ok(Err(_)) | Err(_) => tracing::debug!(seed = name, "seed does not resolve"),
+            }
+        }
+        mailbox.tell(Event::Seeds(found));
+        tokio::time::sleep(RESOLVE_AGAIN).await;
+    }
+    std::future::pending().await
+}
+
+async fn watch_signals(
+    signals: (tokio::signal::unix::Signal, tokio::signal::unix::Signal),
+    mailbox: &Sender,
+) {
+    let (mut terminate, mut interrupt) = signals;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        mailbox.tell(Event::Terminate);
+    }
+}

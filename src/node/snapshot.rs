@@ -1,0 +1,302 @@
+//! What the driver shows of itself: a copy that others read whenever they like.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::admin::status;
+use crate::config::{self, Config, Identity};
+use crate::core::{Core, MemberId, MemberState, Time, VipState};
+use crate::proxy::{ConnectFailure, Counters, Rejection};
+use crate::telemetry::{self, BackendSample, MemberCounts, Sample, ServiceSample, VipSample};
+use crate::wire::member_id;
+
+/// The driver's state at one moment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Snapshot {
+    pub(super) ready: bool,
+    pub(super) members: Vec<status::Member>,
+    pub(super) vips: Vec<VipSnapshot>,
+    pub(super) services: Vec<Vec<BackendSnapshot>>,
+    /// What `/readyz` lists.
+    pub(super) conditions: Vec<(String, bool)>,
+}
+
+/// One VIP.
+#[derive(Debug, Clone)]
+pub(super) struct VipSnapshot {
+    pub(super) shown: status::Vip,
+    pub(super) address_present: bool,
+}
+
+/// One backend.
+#[derive(Debug, Clone)]
+pub(super) struct BackendSnapshot {
+    pub(super) health: status::Health,
+    pub(super) usable: bool,
+    pub(super) agreed: status::Health,
+    pub(super) views: BTreeMap<String, status::Health>,
+    pub(super) counts: [u64; 3],
+    pub(super) address: String,
+}
+
+/// What the core doesn't know of a VIP.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct VipFacts {
+    pub(super) since: Timestamp,
+    pub(super) address_present: bool,
+}
+
+/// Copies what there is to show.
+pub(super) fn take(
+    core: &Core,
+    config: &Config,
+    identity: &Identity,
+    digest: &str,
+    vips: &[VipFacts],
+    addresses: &[Vec<Option<std::net::SocketAddr>>],
+    now: Time,
+) -> Snapshot {
+    let services = config.services.iter().enumerate().map(|(at, service)| {
+        let names = |id: MemberId| name(core, identity, id);
+        backends(core, at, service, addresses.get(at).map_or(&[], Vec::as_slice), &names)
+    });
+    let listening = core.services().iter().all(crate::core::Service::listening);
+    let probed = core.services().iter().all(crate::core::Service::round_complete);
+    Snapshot {
+        ready: core.is_ready(),
+        members: members(core, identity, digest, now),
+        vips: config
+            .vips
+            .iter()
+            .zip(vips)
+            .enumerate()
+            .map(|(at, (vip, facts))| self::vip(core, at, vip, identity, *facts, now))
+            .collect(),
+        services: services.collect(),
+        conditions: vec![
+            ("listening".into(), listening),
+            ("probed".into(), probed),
+            ("settled".into(), core.is_ready()),
+        ],
+    }
+}
+
+/// The document of `/api/v1/status`.
+pub(super) fn status(
+    snapshot: &Snapshot,
+    config: &Config,
+    identity: &Identity,
+    counters: &Counters,
+) -> status::Status {
+    let services =
+        config.services.iter().zip(&snapshot.services).enumerate().map(|(at, (service, backends))| {
+            let counted = counters.services.get(at);
+            let backends =
+                service.backends.iter().zip(backends).enumerate().map(|(index, (backend, known))| {
+                    status::Backend {
+                        name: backend.name.clone(),
+                        address: known.address.clone(),
+                        health: known.health,
+                        admin: status::AdminState::Ready,
+                        agreed: known.agreed,
+                        views: known.views.clone(),
+                        weight: backend.weight,
+                        connections_active: counted
+                            .and_then(|c| c.backends.get(index))
+                            .map_or(0, |b| b.active),
+                    }
+                });
+            status::Service {
+                name: service.name.clone(),
+                connections_active: counted.map_or(0, |c| c.active),
+                backends: backends.collect(),
+            }
+        });
+    status::Status {
+        cluster: config.cluster.name.clone(),
+        node: identity.name.clone(),
+        ready: snapshot.ready,
+        quorum: "none".into(),
+        members: snapshot.members.clone(),
+        vips: snapshot.vips.iter().map(|vip| vip.shown.clone()).collect(),
+        services: services.collect(),
+    }
+}
+
+/// What a scrape shows besides the counters that are kept as metrics.
+pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, log_lines_dropped: u64) -> Sample {
+    let mut members = MemberCounts::default();
+    for member in &snapshot.members {
+        *match member.state {
+            status::MemberState::Alive => &mut members.alive,
+            status::MemberState::Suspect => &mut members.suspect,
+            status::MemberState::Dead => &mut members.dead,
+            status::MemberState::Left => &mut members.left,
+        } += 1;
+    }
+    let vips = snapshot.vips.iter().map(|vip| VipSample {
+        active: vip.shown.state == status::VipState::Active,
+        address_present: vip.address_present,
+        base_priority: vip.shown.base_priority,
+        effective_priority: vip.shown.effective_priority,
+    });
+    let services = counters.services.iter().zip(&snapshot.services).map(|(counted, backends)| {
+        let backends = counted.backends.iter().zip(backends).map(|(counted, known)| BackendSample {
+            up: known.usable,
+            check_up: known.health == status::Health::Up,
+            views: known.counts,
+            connections_total: counted.connections,
+            connections_active: counted.active,
+            connect_failures: ConnectFailure::ALL
+                .iter()
+                .map(|f| f.as_str())
+                .zip(counted.connect_failures)
+                .collect(),
+            bytes_in: counted.bytes.received,
+            bytes_out: counted.bytes.sent,
+        });
+        ServiceSample {
+            connections_total: counted.connections,
+            connections_active: counted.active,
+            rejected: Rejection::ALL.iter().map(|r| r.as_str()).zip(counted.rejected).collect(),
+            bytes_in: counted.bytes.received,
+            bytes_out: counted.bytes.sent,
+            connect_durations: durations(&counted.connect_duration),
+            backends: backends.collect(),
+        }
+    });
+    Sample {
+        ready: snapshot.ready,
+        config_reload_ok: true,
+        log_lines_dropped,
+        members,
+        vips: vips.collect(),
+        services: services.collect(),
+    }
+}
+
+fn durations(histogram: &crate::proxy::Histogram) -> telemetry::ConnectDurations {
+    let mut below = 0;
+    let bounds = crate::proxy::Histogram::BOUNDS.iter();
+    let buckets = bounds.zip(histogram.buckets).map(|(bound, count)| {
+        below += count;
+        (bound.as_secs_f64(), below)
+    });
+    let buckets = buckets.collect();
+    telemetry::ConnectDurations { buckets, sum: histogram.sum.as_secs_f64(), count: histogram.count() }
+}
+
+fn members(core: &Core, identity: &Identity, digest: &str, now: Time) -> Vec<status::Member> {
+    let own = status::Member {
+        name: identity.name.clone(),
+        address: identity.address.to_string(),
+        state: status::MemberState::Alive,
+        version: telemetry::VERSION.into(),
+        config: digest.into(),
+        own: true,
+    };
+    let others = core.members().iter().map(|(_, member)| status::Member {
+        name: member.name().into(),
+        address: member.address().to_string(),
+        state: match member.state(now) {
+            MemberState::Alive => status::MemberState::Alive,
+            MemberState::Suspect => status::MemberState::Suspect,
+            MemberState::Dead => status::MemberState::Dead,
+            MemberState::Left => status::MemberState::Left,
+        },
+        version: member.latest().version.clone(),
+        config: hex(&member.latest().config),
+        own: false,
+    });
+    let mut all: Vec<_> = std::iter::once(own).chain(others).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+fn vip(
+    core: &Core,
+    at: usize,
+    vip: &config::Vip,
+    identity: &Identity,
+    facts: VipFacts,
+    now: Time,
+) -> VipSnapshot {
+    let election = &core.elections()[at];
+    let standing = election.standing();
+    let mut candidates = vec![status::Candidate {
+        node: identity.name.clone(),
+        effective_priority: standing.effective,
+        eligible: election.state() != VipState::Initialize,
+    }];
+    for (_, member) in core.members().iter() {
+        if let Some(part) = member.part(election.id()) {
+            let alive = member.state(now) <= MemberState::Suspect;
+            candidates.push(status::Candidate {
+                node: member.name().into(),
+                effective_priority: part.effective_priority,
+                eligible: alive && part.state != VipState::Initialize,
+            });
+        }
+    }
+    candidates.sort_by(|a, b| (b.effective_priority, &a.node).cmp(&(a.effective_priority, &b.node)));
+    let address = |address: &config::VipAddress| match address.prefix {
+        Some(prefix) => format!("{}/{prefix}", address.ip),
+        None => address.ip.to_string(),
+    };
+    let shown = status::Vip {
+        name: vip.name.clone(),
+        addresses: vip.addresses.iter().map(address).collect(),
+        interface: vip.interface.on(&identity.name).cloned().unwrap_or_default(),
+        state: election.state().into(),
+        holder: core.holder(at, now).map(|id| name(core, identity, id)),
+        base_priority: vip.priority.on(&identity.name).copied().unwrap_or(100),
+        effective_priority: standing.effective,
+        term: election.term(),
+        since: facts.since,
+        fence: status::Fence::Off,
+        candidates,
+    };
+    VipSnapshot { shown, address_present: facts.address_present }
+}
+
+fn backends(
+    core: &Core,
+    at: usize,
+    service: &config::Service,
+    addresses: &[Option<std::net::SocketAddr>],
+    names: &impl Fn(MemberId) -> String,
+) -> Vec<BackendSnapshot> {
+    let known = core.services()[at].backends().iter().enumerate();
+    known
+        .map(|(index, backend)| BackendSnapshot {
+            health: backend.verdict().into(),
+            usable: backend.usable(),
+            agreed: backend.views().agreed().into(),
+            views: backend.views().iter().map(|(id, verdict)| (names(id), verdict.into())).collect(),
+            counts: crate::core::Verdict::ALL.map(|verdict| backend.views().count(verdict) as u64),
+            address: match addresses.get(index).copied().flatten() {
+                Some(address) => address.to_string(),
+                None => endpoint(&service.backends[index].address),
+            },
+        })
+        .collect()
+}
+
+fn endpoint(endpoint: &config::Endpoint) -> String {
+    match endpoint {
+        config::Endpoint::Address(address) => address.to_string(),
+        config::Endpoint::Name(name, port) => format!("{name}:{port}"),
+    }
+}
+
+fn name(core: &Core, identity: &Identity, id: MemberId) -> String {
+    if id == member_id(&identity.name) {
+        return identity.name.clone();
+    }
+    core.members().get(id).map_or_else(|| format!("{:016x}", id.0), |member| member.name().to_owned())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

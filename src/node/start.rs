@@ -1,0 +1,293 @@
+//! From a file and a host to everything the driver needs, or to an error that says what to do.
+//!
+//! In this order, so that a refusal has changed nothing: the file, the node's name and address, the secret,
+//! the ports, and last the guard, which touches the network only to remove what an earlier life left.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::admin;
+use crate::config::identity::ThisHost;
+use crate::config::{self, Config, Endpoint, Identity};
+use crate::core::{self, Boot, Core, MemberId, Settings, VipSettings};
+use crate::guard::{Guard, GuardError, Ward, WardVip, clock};
+use crate::peers::{self, Peers, PeersError};
+use crate::proxy;
+use crate::wire::seal::{Channel, Keyring};
+use crate::wire::{member_id, vip_id};
+
+use super::RunError;
+
+/// Everything that can fail has been done.
+pub(super) struct Prepared {
+    pub(super) config: Config,
+    pub(super) digest: [u8; 32],
+    pub(super) identity: Identity,
+    pub(super) core: Core,
+    pub(super) peers: Peers,
+    pub(super) guard: Guard,
+    pub(super) wards: Wards,
+    pub(super) listeners: Vec<Vec<(usize, TcpListener)>>,
+    pub(super) admin: admin::Listeners,
+}
+
+/// What a guard, and its successors, are started with.
+pub(super) struct Wards {
+    keyring: Keyring,
+    sender: MemberId,
+    address: IpAddr,
+    vips: Vec<(core::VipId, Vec<std::net::Ipv4Addr>, String)>,
+}
+
+impl Wards {
+    /// Starts a guard with a boot id of its own.
+    pub(super) fn start(&self) -> Result<(Guard, Boot), GuardError> {
+        let boot = Boot(random());
+        let vips = self.vips.iter().map(|(id, addresses, interface)| WardVip {
+            id: *id,
+            addresses: addresses.clone(),
+            interface: interface.clone(),
+        });
+        let guard = Guard::start(&Ward {
+            vips: vips.collect(),
+            address: self.address,
+            sealer: self.keyring.sealer(Channel::Guard, self.sender, boot),
+            sender: self.sender,
+            boot,
+        })?;
+        Ok((guard, boot))
+    }
+}
+
+/// Reads the file and takes what the host has to give.
+pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunError> {
+    let config = read(file)?;
+    let digest = config::digest(&config);
+    let identity = config::identify(&config, node, &ThisHost).map_err(|e| RunError::two_lines(2, &e))?;
+    let secret =
+        config::read_secret(&config::secret_path(&config)).map_err(|e| RunError::two_lines(2, &e))?;
+    let keyring = Keyring::new(secret.as_bytes(), &config.cluster.name);
+    let me = member_id(&identity.name);
+
+    let interfaces = interfaces(&config, &identity)?;
+    let mine = peers::Identity { id: me, address: identity.address, boot: Boot(random()), cookies: random() };
+    let unique: BTreeSet<String> = interfaces.iter().cloned().collect();
+    ports_are_free(&config)?;
+    missing_interface(&unique)?;
+    let mut peers = Peers::open(&mine, &keyring, &Vec::from_iter(unique)).map_err(|e| refused_peers(&e))?;
+    peers.know(known_addresses(&config));
+    let admin = admin(&config)?;
+
+    let vips = config.vips.iter().zip(interfaces);
+    let vips = vips.map(|(vip, interface)| (vip_id(&vip.name), ipv4(vip), interface)).collect();
+    let wards = Wards { keyring, sender: me, address: identity.address, vips };
+    let (mut guard, boot) = wards.start().map_err(refused_guard)?;
+    let listeners = listen(&config, &mut guard)?;
+
+    let mut core = Core::new(settings(&config, &identity, &digest), clock::now());
+    core.set_guard(boot);
+    for service in 0..config.services.len() {
+        core.handle(core::Input::Listening { service, listening: true }, clock::now());
+    }
+    Ok(Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin })
+}
+
+fn read(file: &Path) -> Result<Config, RunError> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let message = match error.kind() {
+            io::ErrorKind::NotFound => format!("`{}` doesn't exist", file.display()),
+            _ => format!("`{}` can't be read: {error}", file.display()),
+        };
+        RunError::new(1, message, "`--config FILE` names the configuration; `chinthe import` writes one")
+    })?;
+    let (config, lints) =
+        config::parse(&text, &file.display().to_string()).map_err(|p| RunError::Problems(p.to_string()))?;
+    for lint in &lints {
+        tracing::warn!(line = lint.line, "{}", lint.message);
+    }
+    Ok(config)
+}
+
+/// The interface of every VIP on this node.
+fn interfaces(config: &Config, identity: &Identity) -> Result<Vec<String>, RunError> {
+    let of = |vip: &config::Vip| {
+        vip.interface.on(&identity.name).cloned().ok_or_else(|| {
+            let message = format!("`{}` has no interface on node `{}`", vip.name, identity.name);
+            RunError::new(
+                2,
+                message,
+                "add the node to the VIP's `interface`, or choose another name with `--node`",
+            )
+        })
+    };
+    config.vips.iter().map(of).collect()
+}
+
+fn missing_interface(interfaces: &BTreeSet<String>) -> Result<(), RunError> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)
+        .map_err(|error| RunError::new(2, format!("no sockets to be had: {error}"), "see `ulimit -n`"))?;
+    for name in interfaces {
+        if rustix::net::netdevice::name_to_index(&socket, name).is_err() {
+            let hint = "`ip link` lists the interfaces; `interface = { NODE = \"…\" }` names one by node";
+            return Err(RunError::new(2, format!("there is no interface `{name}` on this machine"), hint));
+        }
+    }
+    Ok(())
+}
+
+/// Another daemon of the same user could share a port unseen; this asks before anything is opened.
+fn ports_are_free(config: &Config) -> Result<(), RunError> {
+    for address in config.services.iter().flat_map(|service| &service.listen) {
+        match proxy::port_is_free(*address) {
+            // The guard may be allowed what the daemon isn't.
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(refused_listener(*address, &error)),
+        }
+    }
+    Ok(())
+}
+
+/// One listener for every worker, service and address.
+fn listen(config: &Config, guard: &mut Guard) -> Result<Vec<Vec<(usize, TcpListener)>>, RunError> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut all = Vec::new();
+    for _worker in 0..workers {
+        let mut listeners = Vec::new();
+        for (service, settings) in config.services.iter().enumerate() {
+            for address in &settings.listen {
+                let listener =
+                    proxy::listen(*address, |socket, address| match socket.bind(&address.into()) {
+                        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                            guard.bind(socket.as_fd(), address).map_err(|error| match error {
+                                GuardError::Unreachable(error) => error,
+                                error => io::Error::other(error),
+                            })
+                        }
+                        bound => bound,
+                    });
+                listeners.push((service, listener.map_err(|error| refused_listener(*address, &error))?));
+            }
+        }
+        all.push(listeners);
+    }
+    Ok(all)
+}
+
+fn admin(config: &Config) -> Result<admin::Listeners, RunError> {
+    let tcp = match config.admin.listen {
+        Some(address) => Some(admin::bind_tcp(address).map_err(|e| RunError::new(2, &e, e.hint()))?),
+        None => None,
+    };
+    let socket = match &config.admin.socket {
+        Some(path) => match admin::bind_socket(path) {
+            Ok(socket) => Some(socket),
+            Err(error @ admin::BindError::SocketAlive { .. }) => {
+                tracing::warn!("{error}");
+                None
+            }
+            Err(error) => return Err(RunError::new(2, &error, error.hint())),
+        },
+        None => None,
+    };
+    Ok(admin::Listeners { tcp, socket })
+}
+
+fn ipv4(vip: &config::Vip) -> Vec<std::net::Ipv4Addr> {
+    let v4 = |address: &config::VipAddress| match address.ip {
+        IpAddr::V4(ip) => Some(ip),
+        // The file's judge has refused it.
+        IpAddr::V6(_) => None,
+    };
+    vip.addresses.iter().filter_map(v4).collect()
+}
+
+/// What the file says of where the others are; names are resolved later, and again and again.
+fn known_addresses(config: &Config) -> Vec<SocketAddr> {
+    let seeds = config.cluster.seeds.iter().filter_map(|seed| match seed {
+        Endpoint::Address(address) => Some(*address),
+        Endpoint::Name(..) => None,
+    });
+    seeds.chain(config.cluster.nodes.values().map(|ip| SocketAddr::new(*ip, peers::PORT))).collect()
+}
+
+fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings {
+    let names = config.cluster.seeds.iter().filter(|seed| matches!(seed, Endpoint::Name(..))).count();
+    let others: BTreeSet<IpAddr> =
+        known_addresses(config).iter().map(SocketAddr::ip).filter(|ip| *ip != identity.address).collect();
+    let vip = |vip: &config::Vip| VipSettings {
+        id: vip_id(&vip.name),
+        base_priority: vip.priority.on(&identity.name).copied().unwrap_or(100),
+        advertisement_interval: vip.advertisement_interval,
+        preempt: vip.preempt.on(&identity.name).copied().unwrap_or(true),
+        track: vip.track.iter().map(tracked).collect(),
+    };
+    let service = |service: &config::Service| core::ServiceSettings {
+        backends: service.backends.len(),
+        rise: service.check.rise,
+        fall: service.check.fall,
+    };
+    Settings {
+        me: member_id(&identity.name),
+        name: identity.name.clone(),
+        address: identity.address,
+        version: env!("CARGO_PKG_VERSION").into(),
+        config: std::array::from_fn(|i| digest[i]),
+        expected_peers: others.len() + names,
+        vips: config.vips.iter().map(vip).collect(),
+        services: config.services.iter().map(service).collect(),
+        checks: config.checks.iter().map(|check| (check.rise, check.fall)).collect(),
+    }
+}
+
+fn tracked(track: &config::Track) -> (core::Tracked, core::priority::Weight) {
+    let what = match track.what {
+        config::Tracked::Service(index) => core::Tracked::Service(index),
+        config::Tracked::Check(index) => core::Tracked::Check(index),
+    };
+    (what, core::priority::Weight { weight: track.weight, reverse: track.reverse })
+}
+
+fn refused_listener(address: SocketAddr, error: &io::Error) -> RunError {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => format!("`ss -ltnp 'sport = :{}'` shows who has it", address.port()),
+        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE, or root".into(),
+        _ => "`listen` names the addresses and ports".into(),
+    };
+    match error.kind() {
+        io::ErrorKind::AddrInUse => RunError::new(2, format!("{address} is in use"), hint),
+        _ => RunError::new(2, format!("can't listen on {address}: {error}"), hint),
+    }
+}
+
+fn refused_peers(error: &PeersError) -> RunError {
+    let hint = match error {
+        PeersError::InUse(_) => "another chinthe may be running here: `ss -lunp 'sport = :7780'` shows it",
+        PeersError::NotHere(_) => "`--node NAME` chooses the node; `[cluster.nodes]` says where each one is",
+        PeersError::Other { .. } => "`ip addr` shows this machine's addresses",
+    };
+    RunError::new(2, error, hint)
+}
+
+fn refused_guard(error: GuardError) -> RunError {
+    match error {
+        GuardError::Refused { error, hint } => RunError::new(2, error, hint),
+        error @ (GuardError::Ended | GuardError::Unreachable(_)) => {
+            RunError::new(2, error, "run `chinthe` as root, and see whether its own file may be executed")
+        }
+    }
+}
+
+/// From the kernel; never blocks once the machine has booted.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let filled =
+        getrandom(&mut bytes, GetRandomFlags::empty()).expect("Linux has had getrandom(2) since 3.17");
+    debug_assert_eq!(filled, N);
+    bytes
+}
