@@ -1,21 +1,24 @@
 //! `chinthe lab`: a cluster to look at and to torment, by hand or by a script.
 
 use std::fs;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::LabError;
 use super::cluster::{ConfigSource, Lab, show_logs};
 use super::door;
 use super::sandbox::{Sandbox, enter};
-use super::script::{self, Action, Line};
+use super::script::{self, Line};
 use super::settings;
-use super::stage::{self, Stage};
+use super::stage::{Stage, StageError};
 use super::wait::holds_within;
+use super::witness::Witness;
 
 /// The door's port unless another is asked for.
 const USUAL_PORT: u16 = 8080;
@@ -139,7 +142,7 @@ enum LiveError {
     #[error(transparent)]
     Lab(#[from] LabError),
     #[error(transparent)]
-    Stage(#[from] stage::StageError),
+    Stage(#[from] StageError),
     #[error("start the attendant: {0}")]
     Attendant(io::Error),
 }
@@ -165,14 +168,14 @@ fn live(
         builder = builder.program(program);
     }
     let lab = builder.start()?;
+    let mut stage = Stage::new(lab, options.target, began)?;
     if let Some(script) = script {
-        let mut stage = Stage::new(lab, options.target, began)?;
         let summary = stage.play(script)?;
         println!("{}: {summary}", options.script.as_deref().unwrap_or("script"));
         Ok(())
     } else {
-        introduce(&lab, options, url.as_deref());
-        Ok(take_orders(&lab, options)?)
+        introduce(stage.lab(), options, url.as_deref());
+        Ok(take_orders(&mut stage)?)
     }
 }
 
@@ -186,7 +189,9 @@ fn introduce(lab: &Lab, options: &Options, url: Option<&str>) {
     if let Some(url) = url {
         println!("\nTry:\n  curl {url}");
     }
-    println!("\nOrders that it takes here, a line each (Ctrl-C ends it, and leaves nothing behind):");
+    println!(
+        "\nOrders that it takes here, a line each, such as `kill holder` (Ctrl-C ends it and leaves nothing behind):"
+    );
     print!("{}", script::HELP);
     let ways = lab.how_to_enter();
     if !ways.is_empty() {
@@ -199,49 +204,59 @@ fn introduce(lab: &Lab, options: &Options, url: Option<&str>) {
 }
 
 /// Carries out orders from standard input, and says whenever the VIP moves.
-fn take_orders(lab: &Lab, options: &Options) -> Result<(), LabError> {
-    let witness = lab.witness(*options.target.ip())?;
-    let held = holds_within(PATIENCE, || witness.holder().is_some());
-    match witness.holder() {
-        Some(holder) if held => println!("{holder} holds the VIP."),
+fn take_orders(stage: &mut Stage) -> Result<(), LabError> {
+    let witness = stage.witness();
+    if holds_within(PATIENCE, || witness.holder().is_some()) {
+        println!("{} holds the VIP.", witness.holder().unwrap_or_default());
+    } else {
         // Perhaps that is what somebody wants to look into: the lab stays.
-        Some(_) | None => {
-            println!("Nobody holds the VIP after {PATIENCE:?}; the logs may say why:");
-            let _ = show_logs(&mut io::stdout());
+        println!("Nobody holds the VIP after {PATIENCE:?}; the logs may say why:");
+        let _ = show_logs(&mut io::stdout());
+    }
+    let quiet = Arc::new(AtomicBool::new(false));
+    let watch = watch(witness, Arc::clone(&quiet))?;
+    for line in io::stdin().lock().lines().map_while(Result::ok) {
+        match script::parse_line(&line) {
+            Ok(Some(action)) => {
+                // The stage tells more of what follows than the watch could.
+                quiet.store(true, Ordering::Relaxed);
+                let outcome = stage.order(&action);
+                quiet.store(false, Ordering::Relaxed);
+                if let Err(e) = outcome {
+                    println!("{e}");
+                }
+            }
+            Ok(None) => {}
+            Err(_) if line.trim() == "help" => print!("{}", script::HELP),
+            Err(problem) => println!("{problem}; `help` tells what there is"),
         }
     }
+    // No more orders: it goes on until it is asked to stop. The watch never ends by itself.
+    let _ = watch.join();
+    Ok(())
+}
+
+/// Starts a thread that says whenever the VIP moves, unless it is told to be quiet.
+fn watch(witness: Arc<Witness>, quiet: Arc<AtomicBool>) -> Result<JoinHandle<()>, LabError> {
     let mut last = witness.holder();
     let watch = move || {
         loop {
             let mut now = None;
             // Between two holders there may be nobody for a moment; only who comes after is news.
-            if holds_within(WATCH, || {
+            let moved = holds_within(WATCH, || {
                 now = witness.holder();
                 now.is_some() && now != last
-            }) {
-                println!("{} holds the VIP.", now.as_deref().unwrap_or_default());
+            });
+            if moved {
                 last = now;
+                if !quiet.load(Ordering::Relaxed) {
+                    println!("{} holds the VIP.", last.as_deref().unwrap_or_default());
+                }
             }
         }
     };
-    let watch = thread::Builder::new()
+    thread::Builder::new()
         .name("lab-watch".into())
         .spawn(watch)
-        .map_err(|source| LabError::System { doing: "start a thread".into(), source })?;
-    for line in io::stdin().lock().lines().map_while(Result::ok) {
-        match script::parse_line(&line) {
-            Ok(Some(Action::Do(deed, script::Name::Given(name)))) => match stage::perform(lab, deed, &name) {
-                Ok(()) => println!("{} {name}", deed.describe()),
-                Err(e) => println!("{e}"),
-            },
-            Ok(None) => {}
-            Ok(Some(_)) => println!("only in a script: see --script"),
-            Err(problem) => print!("{problem}\n{}", script::HELP),
-        }
-        // Whoever reads it through a pipe should see it now.
-        let _ = io::stdout().flush();
-    }
-    // No more orders: it goes on until it is asked to stop. The watch never ends by itself.
-    let _ = watch.join();
-    Ok(())
+        .map_err(|source| LabError::System { doing: "start a thread".into(), source })
 }

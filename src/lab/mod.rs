@@ -62,6 +62,9 @@ pub enum LabError {
         /// By this name.
         name: String,
     },
+    /// A script's `holder` or `victim` when there is none.
+    #[error("{0}")]
+    Nobody(&'static str),
     /// More machines than the network has addresses for.
     #[error(
         "{nodes} nodes and {backends} backends: at most {MOST_NODES} and {MOST_BACKENDS} find an address"

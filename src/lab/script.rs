@@ -21,7 +21,7 @@ expect takeover within 3s
 
 /// All that can be said, for whoever asks.
 pub(super) const HELP: &str = "\
-  kill NODE        kill -9 of its daemon              start NODE     start its daemon
+\x20 kill NODE        kill -9 of its daemon              start NODE     start its daemon
   killall NODE     of daemon and guard together       term NODE      ask its daemon to stop
   freeze NODE      SIGSTOP of both                    thaw NODE      SIGCONT
   poweroff NODE    everything on it at once           poweron NODE   boot it
@@ -165,6 +165,16 @@ impl Deed {
             Self::Plug => "plug",
             Self::Stop => "stop",
             Self::Start => "start",
+        }
+    }
+
+    /// Whether the VIP should leave a holder to whom it is done.
+    pub(super) const fn is_fault(self) -> bool {
+        match self {
+            Self::Kill | Self::KillAll | Self::Terminate | Self::Freeze | Self::PowerOff | Self::Unplug => {
+                true
+            }
+            Self::Thaw | Self::PowerOn | Self::Plug | Self::Stop | Self::Start => false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Carries a script out on a lab, and tells in plain words what came of it.
 
 use std::net::SocketAddrV4;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::LabError;
@@ -10,11 +11,17 @@ use super::script::{Action, Deed, Expectation, Line, Name};
 use super::wait::{holds_within, pause};
 use super::witness::Witness;
 
+/// For the client's first answer before an order is carried out.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);
+/// For a takeover after an order that calls for one: longer than the slowest, by a lease that runs out.
+const TAKEOVER: Duration = Duration::from_secs(5);
+
 /// A lab with its instruments on, and what was done to it last.
 pub(super) struct Stage {
     lab: Lab,
-    witness: Witness,
-    prober: Prober,
+    witness: Arc<Witness>,
+    /// Absent between two orders, so that whoever tries the VIP by hand has it for himself.
+    prober: Option<Prober>,
     vip: SocketAddrV4,
     began: Instant,
     /// When something was done last: gaps are counted from there.
@@ -30,38 +37,64 @@ pub(super) struct Stage {
 pub(super) enum StageError {
     #[error("line {number}: {source}")]
     Failed { number: usize, source: LabError },
+    #[error(transparent)]
+    Lab(#[from] LabError),
     #[error("{0} times two machines answered the same ARP question for the VIP")]
     DoubleAnswers(u64),
 }
 
 impl Stage {
     pub(super) fn new(lab: Lab, vip: SocketAddrV4, began: Instant) -> Result<Self, LabError> {
-        let witness = lab.witness(*vip.ip())?;
-        let prober = lab.prober(ProbePlan::of(vip))?;
-        let (done_at, holder_before) = (began, None);
-        Ok(Self {
-            lab,
-            witness,
-            prober,
-            vip,
-            began,
-            done_at,
-            holder_before,
-            victim: None,
-            takeovers: Vec::new(),
-        })
+        let witness = Arc::new(lab.witness(*vip.ip())?);
+        let (done_at, holder_before, victim, takeovers) = (began, None, None, Vec::new());
+        Ok(Self { lab, witness, prober: None, vip, began, done_at, holder_before, victim, takeovers })
     }
 
     /// Carries out a whole script; says in one sentence what was seen.
     pub(super) fn play(&mut self, script: &[Line]) -> Result<String, StageError> {
+        self.prober = Some(self.lab.prober(ProbePlan::of(self.vip))?);
         for line in script {
             self.perform(&line.action)
                 .map_err(|source| StageError::Failed { number: line.number, source })?;
+        }
+        if let Some(prober) = &mut self.prober {
+            prober.finish();
         }
         match self.witness.double_answers() {
             0 => Ok(self.summary()),
             doubles => Err(StageError::DoubleAnswers(doubles)),
         }
+    }
+
+    /// Carries out one order, with a client that looks on. When it hits the holder, what becomes of the VIP is
+    /// awaited and told.
+    pub(super) fn order(&mut self, action: &Action) -> Result<(), LabError> {
+        let prober = self.prober.insert(self.lab.prober(ProbePlan::of(self.vip))?);
+        // The gap that follows needs an answer to begin with; without any there is nothing to measure.
+        holds_within(FIRST_ANSWER, || prober.total().answered() > 0);
+        let outcome = self.perform(action).and_then(|()| match action {
+            Action::Do(deed, _) if deed.is_fault() && self.victim == self.holder_before => {
+                self.perform(&Action::Expect(Expectation::Takeover, TAKEOVER))
+            }
+            Action::Do(..)
+            | Action::Say(_)
+            | Action::Wait(_)
+            | Action::Cut { .. }
+            | Action::Heal { .. }
+            | Action::Expect(..) => Ok(()),
+        });
+        self.prober = None;
+        outcome
+    }
+
+    /// The witness, to look on from elsewhere.
+    pub(super) fn witness(&self) -> Arc<Witness> {
+        Arc::clone(&self.witness)
+    }
+
+    /// The lab.
+    pub(super) fn lab(&self) -> &Lab {
+        &self.lab
     }
 
     fn perform(&mut self, action: &Action) -> Result<(), LabError> {
@@ -102,8 +135,8 @@ impl Stage {
                 let since = Instant::now();
                 let what = web.as_deref().map_or("an answer".into(), |web| format!("an answer from {web}"));
                 self.lab.wait_for(&what, *timeout, || match &web {
-                    Some(web) => self.prober.tally(since).answers.contains_key(web),
-                    None => self.prober.answered_since(since),
+                    Some(web) => self.prober().is_some_and(|p| p.tally(since).answers.contains_key(web)),
+                    None => self.prober().is_some_and(|prober| prober.answered_since(since)),
                 })?;
                 self.tell(&format!("the client has {what} by way of {}", self.vip));
             }
@@ -128,15 +161,19 @@ impl Stage {
         // An exchange begun from here on has found the new holder.
         let since = Instant::now();
         let left = end.saturating_duration_since(since);
-        self.lab.wait_for("the client to be served again", left, || self.prober.answered_since(since))?;
-        let gap = self.prober.gap(self.done_at);
-        let failed = self.prober.tally(self.done_at).failed();
+        self.lab.wait_for("the client to be served again", left, || {
+            self.prober().is_some_and(|prober| prober.answered_since(since))
+        })?;
+        let gap = self.prober().map(|prober| prober.gap(self.done_at)).unwrap_or_default();
         let holder = new.unwrap_or_default();
-        self.tell(&format!(
-            "{holder} holds the VIP; the longest gap that the client saw is {}, {} failed",
-            milliseconds(gap),
-            requests(failed)
-        ));
+        if self.victim.is_some() {
+            let gap = gap.as_millis();
+            self.tell(&format!(
+                "{holder} holds the VIP; the client was without an answer for {gap} ms at most"
+            ));
+        } else {
+            self.tell(&format!("{holder} holds the VIP"));
+        }
         Ok(gap)
     }
 
@@ -150,16 +187,14 @@ impl Stage {
                     holder = self.witness.holder();
                     holder.is_some()
                 });
-                holder.ok_or(LabError::Unknown {
-                    what: "machine that answers for the VIP,",
-                    name: "holder".into(),
-                })
+                holder.ok_or(LabError::Nobody("nobody holds the VIP"))
             }
-            Name::Victim => self
-                .victim
-                .clone()
-                .ok_or(LabError::Unknown { what: "machine that was hit yet,", name: "victim".into() }),
+            Name::Victim => self.victim.clone().ok_or(LabError::Nobody("nothing was hit yet")),
         }
+    }
+
+    fn prober(&self) -> Option<&Prober> {
+        self.prober.as_ref()
     }
 
     fn mark(&mut self, machine: &str) {
@@ -172,15 +207,16 @@ impl Stage {
         println!("{:6.2} s  {text}", self.began.elapsed().as_secs_f64());
     }
 
+    /// Requests count from the first answer on: before there was no VIP.
     fn summary(&self) -> String {
-        let total = self.prober.total();
-        let longest = self.takeovers.iter().max().copied().unwrap_or_default();
+        let tally = |prober: &Prober| Some(prober.tally(prober.first_answer()?));
+        let requests = self.prober().and_then(tally).unwrap_or_default();
         format!(
-            "{} takeovers, the longest gap {}; {} answered, {} failed; never did two machines answer ARP for {}",
+            "{} takeovers, the longest in {} ms; {} requests answered, {} failed; never did two machines answer ARP for {}",
             self.takeovers.len(),
-            milliseconds(longest),
-            requests(total.answered()),
-            total.failed(),
+            self.takeovers.iter().max().copied().unwrap_or_default().as_millis(),
+            requests.answered(),
+            requests.failed(),
             self.vip.ip()
         )
     }
@@ -205,12 +241,4 @@ pub(super) fn perform(lab: &Lab, deed: Deed, machine: &str) -> Result<(), LabErr
             Err(_) => lab.node(machine)?.start(),
         },
     }
-}
-
-fn milliseconds(time: Duration) -> String {
-    format!("{} ms", time.as_millis())
-}
-
-fn requests(number: u64) -> String {
-    if number == 1 { "1 request".into() } else { format!("{number} requests") }
 }

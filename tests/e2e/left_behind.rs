@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use chinthe::lab::holds_within;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 use crate::harness::{Outcome, Test};
 
@@ -105,9 +106,13 @@ impl Drop for Running {
     }
 }
 
+/// The program with these arguments; it dies with the test, even one that is killed for taking too long.
+#[allow(unsafe_code)]
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chinthe"));
     command.args(arguments);
+    // SAFETY: between fork and exec there is one prctl(2) call, and nothing is allocated or locked.
+    unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
     command
 }
 
