@@ -1,6 +1,5 @@
 //! What can be said on the command line.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -34,12 +33,6 @@ pub(super) enum Command {
     /// The daemon's child that holds the addresses; started by the daemon itself
     #[command(hide = true)]
     Guard,
-    /// A process of the lab; started by the lab itself
-    #[command(hide = true)]
-    LabMachine {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<OsString>,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -157,13 +150,5 @@ mod tests {
         assert_eq!(parse("chinthe run --log xml").err(), Some(ErrorKind::InvalidValue));
         let Ok(Command::Run(run)) = parse("chinthe run --log json") else { panic!("it is a command") };
         assert_eq!(run.log, Format::Json);
-    }
-
-    #[test]
-    fn the_lab_hands_its_processes_their_arguments_untouched() {
-        let Ok(Command::LabMachine { arguments }) = parse("chinthe lab-machine web --name web1") else {
-            panic!("it is a command")
-        };
-        assert_eq!(arguments, ["web", "--name", "web1"]);
     }
 }

@@ -41,9 +41,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Run(arguments) => wiring::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
-        Command::Lab(arguments) => wiring::lab(arguments),
+        Command::Lab(arguments) => Ok(wiring::lab(arguments)),
         Command::Status(arguments) => status::run(&arguments),
         Command::Guard => Ok(wiring::guard()),
-        Command::LabMachine { arguments } => wiring::lab_machine(arguments),
     }
 }

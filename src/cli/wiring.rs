@@ -1,6 +1,5 @@
 //! Where the commands meet the modules that do their work.
 
-use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -9,6 +8,7 @@ use super::import::{Converted, NOTHING, Source};
 use super::output::{Failure, complain};
 use crate::config::{self, Config};
 use crate::guard;
+use crate::lab;
 use crate::node::{self, RunError, RunOptions};
 
 /// The daemon.
@@ -26,22 +26,22 @@ pub(super) fn run(arguments: RunArguments) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The lab: `lab::run`.
-pub(super) fn lab(arguments: LabArguments) -> Result<ExitCode, Failure> {
+/// The lab.
+pub(super) fn lab(arguments: LabArguments) -> ExitCode {
     let LabArguments { nodes, backends, config, port, script } = arguments;
-    drop((nodes, backends, config, port, script));
-    Err(not_built_yet(1))
+    lab::run(&lab::Options {
+        nodes: nodes.into(),
+        backends: backends.into(),
+        configs: config,
+        port: Some(port),
+        script,
+        ..lab::Options::default()
+    })
 }
 
 /// The daemon's child.
 pub(super) fn guard() -> ExitCode {
     guard::main()
-}
-
-/// A process of the lab.
-pub(super) fn lab_machine(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
-    drop(arguments);
-    Err(not_built_yet(1))
 }
 
 /// A configuration's warnings, or else its errors and warnings; as the user reads them, every line ended.

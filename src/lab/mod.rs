@@ -13,6 +13,8 @@
 //! left behind, however the lab ends: everything lives in namespaces that end with it.
 
 mod cluster;
+mod command;
+mod door;
 mod forbidden;
 mod http;
 mod logs;
@@ -22,9 +24,11 @@ mod node;
 mod prober;
 mod processes;
 mod sandbox;
+mod script;
 mod settings;
 mod signals;
 mod space;
+mod stage;
 mod wait;
 mod web;
 mod witness;
@@ -33,12 +37,14 @@ use std::io;
 use std::time::Duration;
 
 pub use cluster::{Builder, ConfigSource, Lab, MOST_BACKENDS, MOST_NODES, show_logs};
+pub use command::{Options, run};
 pub use forbidden::Step;
 pub use machine::{INTERFACE, Machine};
 pub use net::Mac;
 pub use node::Node;
 pub use prober::{Exchange, Failure, ProbePlan, Prober, Tally};
 pub use sandbox::{EnterError, Sandbox, enter};
+pub use script::ScriptError;
 pub use settings::TARGET;
 pub use space::Space;
 pub use wait::holds_within;
@@ -56,6 +62,9 @@ pub enum LabError {
         /// By this name.
         name: String,
     },
+    /// A script's `holder` or `victim` when there is none.
+    #[error("{0}")]
+    Nobody(&'static str),
     /// More machines than the network has addresses for.
     #[error(
         "{nodes} nodes and {backends} backends: at most {MOST_NODES} and {MOST_BACKENDS} find an address"

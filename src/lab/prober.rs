@@ -107,7 +107,7 @@ impl Tally {
     }
 }
 
-/// A running prober; it stops when dropped.
+/// A running prober; it finishes when dropped.
 #[derive(Debug)]
 pub struct Prober {
     record: Arc<Mutex<Record>>,
@@ -137,6 +137,20 @@ impl Prober {
             })
             .map_err(|source| LabError::System { doing: "start the prober".into(), source })?;
         Ok(Self { record, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Begins no more connections, and waits until those under way have ended.
+    pub fn finish(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed already; what it recorded stands.
+            let _ = thread.join();
+        }
+    }
+
+    /// When the first answer came.
+    pub fn first_answer(&self) -> Option<Instant> {
+        self.record().first_answer
     }
 
     /// What became of all exchanges so far.
@@ -194,11 +208,7 @@ impl Prober {
 
 impl Drop for Prober {
     fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been printed already; what it recorded stands.
-            let _ = thread.join();
-        }
+        self.finish();
     }
 }
 
@@ -206,12 +216,16 @@ impl Drop for Prober {
 struct Record {
     recent: VecDeque<Exchange>,
     total: Tally,
+    first_answer: Option<Instant>,
     skipped: u64,
 }
 
 impl Record {
     fn add(&mut self, exchange: Exchange) {
         self.total.add(&exchange);
+        if exchange.outcome.is_ok() {
+            self.first_answer.get_or_insert(exchange.ended);
+        }
         if self.recent.len() == MOST_REMEMBERED {
             self.recent.pop_front();
         }
@@ -252,7 +266,7 @@ async fn probe(plan: ProbePlan, mut stopped: oneshot::Receiver<()>, record: &Mut
     let locked = || record.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         tokio::select! {
-            _ = &mut stopped => return,
+            _ = &mut stopped => break,
             Some(Ok(exchange)) = under_way.join_next() => locked().add(exchange),
             _ = ticks.tick() => {
                 if under_way.len() < MOST_UNDER_WAY {
@@ -261,6 +275,12 @@ async fn probe(plan: ProbePlan, mut stopped: oneshot::Receiver<()>, record: &Mut
                     locked().skipped += 1;
                 }
             }
+        }
+    }
+    // Each ends by itself within its timeout.
+    while let Some(ended) = under_way.join_next().await {
+        if let Ok(exchange) = ended {
+            locked().add(exchange);
         }
     }
 }

@@ -187,10 +187,9 @@ fn fork() -> io::Result<Option<Pid>> {
 
 /// The life of pid 1: start the lab, reap whatever is orphaned, end with the lab.
 fn be_first(signals: &Signals, outer_lives: &OwnedFd, lab: impl FnOnce() -> u8) -> u8 {
-    let prepared = rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        // A terminal's Ctrl-C goes to the outer process alone, which passes it on: one way, one signal.
-        .and_then(|()| rustix::process::setpgid(None, None));
-    if prepared.is_err() || is_closed(outer_lives) {
+    let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    // The outer process may have died before the signal was asked for.
+    if tied.is_err() || is_closed(outer_lives) {
         return 1;
     }
     // Pids of the new namespace, not the host's. A container may forbid it; then readers of /proc have to translate.
