@@ -27,7 +27,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::admin;
 use crate::guard::clock;
-use crate::proxy::{self, Plan, Proxy, ServicePlan};
+use crate::proxy::{self, Plan, Proxy};
 use crate::telemetry::{self, Layout, Metrics, log};
 
 use self::driver::{Driver, Vip};
@@ -38,6 +38,8 @@ use self::start::Prepared;
 
 /// How long a stopping node lets open connections end.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How often it looks whether any is left.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// What `chinthe run` is told.
 #[derive(Debug, Clone)]
@@ -86,7 +88,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let log = log::start(options.log, LevelFilter::INFO).map_err(|e| RunError::new(2, &e, e.hint()))?;
     let prepared = start::prepare(&options.config, options.node.as_deref())?;
     let dropped = log.dropped_lines();
-    let driver = assemble(prepared, move || dropped.get()).map_err(|error| {
+    let (driver, service) = assemble(prepared, move || dropped.get()).map_err(|error| {
         RunError::new(2, format!("can't start: {error}"), "see `ulimit -n` and `ulimit -u`")
     })?;
     let proxy = Arc::clone(&driver.proxy);
@@ -98,9 +100,9 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         thread.map_err(|error| RunError::new(2, format!("can't start: {error}"), "see `ulimit -u`"))?;
     let panicked = thread.join().is_err();
     // The VIPs have moved; whoever came by another address may finish.
-    if let Some(proxy) = Arc::into_inner(proxy) {
-        proxy.stop(DRAIN);
-    }
+    drain(&proxy);
+    drop(service);
+    drop(proxy);
     tracing::info!("stopped");
     drop(log);
     if panicked {
@@ -110,7 +112,18 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     }
 }
 
-fn assemble(prepared: Prepared, log_lines_dropped: impl Fn() -> u64 + Send + 'static) -> io::Result<Driver> {
+fn drain(proxy: &Proxy) {
+    proxy.close_listeners();
+    let deadline = clock::now() + DRAIN;
+    while clock::now() < deadline && proxy.counters().services.iter().any(|service| service.active > 0) {
+        std::thread::park_timeout(DRAIN_LOOK);
+    }
+}
+
+fn assemble(
+    prepared: Prepared,
+    log_lines_dropped: impl Fn() -> u64 + Send + 'static,
+) -> io::Result<(Driver, Service)> {
     let Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin } = prepared;
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let layout = Layout {
@@ -135,19 +148,10 @@ fn assemble(prepared: Prepared, log_lines_dropped: impl Fn() -> u64 + Send + 'st
     );
 
     let (sender, mailbox) = mailbox::mailbox()?;
-    let plan = config.services.iter().map(|service| ServicePlan {
-        name: service.name.clone(),
-        timeouts: service.timeout,
-        backends: service.backends.len(),
-    });
     let told = sender.clone();
     let report = move |report| told.tell(Event::Proxy(report));
-    let proxy = Arc::new(Proxy::start(
-        Plan { services: plan.collect() },
-        listeners,
-        proxy::Settings::default(),
-        report,
-    )?);
+    let plan = Plan::new(&config.services);
+    let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::default(), report)?);
 
     let (config, identity) = (Arc::new(config), Arc::new(identity));
     let (snapshots, shown) = watch::channel(Arc::new(Snapshot::default()));
@@ -177,14 +181,14 @@ fn assemble(prepared: Prepared, log_lines_dropped: impl Fn() -> u64 + Send + 'st
     };
     let service = Service::start(&config, admin, sender, sources)?;
     let addresses = driver::known_addresses(&config);
-    Ok(Driver {
+    let driver = Driver {
         core,
         peers,
         guard: Some(guard),
         guard_again_at: clock::now(),
         wards,
         proxy,
-        service,
+        prober: service.prober(),
         mailbox,
         vips: config.vips.iter().map(|_| Vip::new()).collect(),
         config,
@@ -197,7 +201,8 @@ fn assemble(prepared: Prepared, log_lines_dropped: impl Fn() -> u64 + Send + 'st
         throttle: throttle::Throttle::default(),
         published_at: clock::now(),
         leaving_since: None,
-    })
+    };
+    Ok((driver, service))
 }
 
 /// The driver before everything else on this machine, where that is allowed: a late driver is a lost VIP.

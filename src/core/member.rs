@@ -29,6 +29,8 @@ pub struct Member {
     latest: Advertisement,
     /// The highest term it has resigned from, by VIP: an older claim may still be on its way.
     resigned: BTreeMap<VipId, u32>,
+    /// Its guard has said that its daemon is dead: its silence needs no other explanation.
+    buried: bool,
 }
 
 /// How a member is doing, as status shows it.
@@ -88,8 +90,10 @@ impl Members {
             }
         }
         let name = advertisement.name.clone();
-        self.members
-            .insert(id, Member { name, address, boot, heard_at: now, latest: advertisement, resigned });
+        self.members.insert(
+            id,
+            Member { name, address, boot, heard_at: now, latest: advertisement, resigned, buried: false },
+        );
         true
     }
 
@@ -100,12 +104,18 @@ impl Members {
         if part.term > term {
             return false;
         }
-        if part.state == VipState::Active {
-            part.state = VipState::Backup;
-        }
+        // Nor is it a candidate, until it says so itself: it may be stopping, or dead.
+        part.state = VipState::Initialize;
         let last = member.resigned.entry(vip).or_default();
         *last = term.max(*last);
         true
+    }
+
+    /// A member's guard speaks for its dead daemon.
+    pub fn bury(&mut self, id: MemberId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.buried = true;
+        }
     }
 
     /// Everybody, in the order of their ids.
@@ -157,9 +167,11 @@ impl Members {
         self.members.values().filter_map(|m| m.part(vip)).any(|part| part.mac == mac)
     }
 
-    /// Whether anybody is neither dead nor gone.
-    pub fn any_alive(&self, now: Time) -> bool {
-        self.members.values().any(|m| m.state(now) <= MemberState::Suspect)
+    /// Whether nobody is heard any more, and somebody has fallen silent without a word.
+    pub fn all_lost(&self, now: Time) -> bool {
+        let unexplained = |m: &Member| m.state(now) == MemberState::Dead && !m.buried;
+        self.members.values().all(|m| m.state(now) >= MemberState::Dead)
+            && self.members.values().any(unexplained)
     }
 }
 
@@ -196,13 +208,15 @@ impl Member {
 
     /// Whether it has been heard lately enough to be believed.
     pub fn is_fresh(&self, now: Time) -> bool {
-        !self.latest.leaving && now < self.suspect_at()
+        !self.latest.leaving && !self.buried && now < self.suspect_at()
     }
 
     /// How it is doing.
     pub fn state(&self, now: Time) -> MemberState {
         if self.latest.leaving {
             MemberState::Left
+        } else if self.buried {
+            MemberState::Dead
         } else if now < self.suspect_at() {
             MemberState::Alive
         } else if now.since(self.heard_at) < self.dead_after() {

@@ -328,7 +328,10 @@ impl Core {
     pub fn handle(&mut self, input: Input, now: Time) {
         match input {
             Input::Heard { from, address, boot, message } => self.heard(from, address, boot, message, now),
-            Input::GuardResigned { of, resignation } => self.resigned(of, resignation, now),
+            Input::GuardResigned { of, resignation } => {
+                self.members.bury(of);
+                self.resigned(of, resignation, now);
+            }
             Input::Probed { service, backend, success } => self.probed(service, backend, success),
             Input::Checked { check, success } => {
                 if let Some(check) = self.checks.get_mut(check) {
@@ -351,7 +354,7 @@ impl Core {
             Input::LetGo { vip, cause } => self.tell(vip, Event::LetGo { cause }, now),
             Input::AddressProbed { vip } => self.tell(vip, Event::AddressProbed, now),
             Input::AddressAnswered { vip, mac } => self.tell(vip, Event::AddressAnswered { mac }, now),
-            Input::Link { vip, up, mac } => self.link(vip, up, mac, now),
+            Input::Link { vip, up, mac } => self.link(vip, up, mac),
             Input::Stalled => {
                 for vip in 0..self.elections.len() {
                     self.tell(vip, Event::Stalled, now);
@@ -498,7 +501,7 @@ impl Core {
         }
     }
 
-    fn link(&mut self, vip: usize, up: bool, mac: Mac, _now: Time) {
+    fn link(&mut self, vip: usize, up: bool, mac: Mac) {
         let Some(link) = self.links.get_mut(vip) else { return };
         if std::mem::replace(link, up) && !up {
             // What was probed before says nothing about the network that comes back.
@@ -525,7 +528,7 @@ impl Core {
             listening: self.services.iter().all(Service::listening),
             round_complete: self.services.iter().all(Service::round_complete),
             peers_heard: self.members.iter().count(),
-            peers_alive: self.members.any_alive(now),
+            peers_lost: self.members.all_lost(now),
             backends_usable: !backends || usable,
         };
         if self.readiness.update(&facts, now) == readiness::Verdict::Isolated {

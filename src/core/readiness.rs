@@ -22,7 +22,6 @@ pub(super) struct Readiness {
     settled: bool,
     ready: bool,
     isolated: bool,
-    had_peers: bool,
     peers_lost_at: Option<Time>,
     backends_lost_at: Option<Time>,
     had_backends: bool,
@@ -37,8 +36,8 @@ pub(super) struct Facts {
     pub(super) round_complete: bool,
     /// How many peers have been heard, ever.
     pub(super) peers_heard: usize,
-    /// Whether one of them is alive.
-    pub(super) peers_alive: bool,
+    /// None of them is heard any more, and not all of them said that they would go.
+    pub(super) peers_lost: bool,
     /// Whether a backend is usable from here, or there are none.
     pub(super) backends_usable: bool,
 }
@@ -60,7 +59,6 @@ impl Readiness {
             settled: false,
             ready: false,
             isolated: false,
-            had_peers: false,
             peers_lost_at: None,
             backends_lost_at: None,
             had_backends: false,
@@ -72,9 +70,8 @@ impl Readiness {
         // A lone node waits for its second: somebody it doesn't know of may speak.
         self.settled |=
             now >= self.settles_at || (self.expected_peers > 0 && facts.peers_heard >= self.expected_peers);
-        self.had_peers |= facts.peers_alive;
         self.had_backends |= facts.backends_usable;
-        self.peers_lost_at = lost_at(self.peers_lost_at, self.had_peers && !facts.peers_alive, now);
+        self.peers_lost_at = lost_at(self.peers_lost_at, facts.peers_lost, now);
         self.backends_lost_at =
             lost_at(self.backends_lost_at, self.had_backends && !facts.backends_usable, now);
         let was_isolated = self.isolated;
@@ -117,7 +114,7 @@ mod tests {
         listening: true,
         round_complete: true,
         peers_heard: 1,
-        peers_alive: true,
+        peers_lost: false,
         backends_usable: true,
     };
 
@@ -130,7 +127,7 @@ mod tests {
         for facts in [
             Facts { listening: false, ..GOOD },
             Facts { round_complete: false, ..GOOD },
-            Facts { peers_heard: 0, peers_alive: false, ..GOOD },
+            Facts { peers_heard: 0, ..GOOD },
         ] {
             let mut readiness = Readiness::new(1, at(0));
             readiness.update(&facts, at(10));
@@ -143,7 +140,7 @@ mod tests {
     #[test]
     fn a_lone_node_is_ready_after_a_second() {
         for expected in [0, 1] {
-            let alone = Facts { peers_heard: 0, peers_alive: false, ..GOOD };
+            let alone = Facts { peers_heard: 0, ..GOOD };
             let mut readiness = Readiness::new(expected, at(0));
             readiness.update(&alone, at(999));
             assert!(readiness.obstacle().is_some());
@@ -157,7 +154,7 @@ mod tests {
     fn losing_all_peers_and_all_backends_at_once_revokes_it_until_a_new_round() {
         let mut readiness = Readiness::new(1, at(0));
         readiness.update(&GOOD, at(0));
-        let no_peers = Facts { peers_alive: false, ..GOOD };
+        let no_peers = Facts { peers_lost: true, ..GOOD };
         readiness.update(&no_peers, at(1000));
         assert_eq!(readiness.obstacle(), None, "peers alone may be dead");
         let nothing = Facts { backends_usable: false, ..no_peers };
@@ -174,8 +171,8 @@ mod tests {
     fn backends_lost_long_after_the_peers_do_not_revoke_it() {
         let mut readiness = Readiness::new(1, at(0));
         readiness.update(&GOOD, at(0));
-        readiness.update(&Facts { peers_alive: false, ..GOOD }, at(1000));
-        readiness.update(&Facts { peers_alive: false, backends_usable: false, ..GOOD }, at(20_000));
+        readiness.update(&Facts { peers_lost: true, ..GOOD }, at(1000));
+        readiness.update(&Facts { peers_lost: true, backends_usable: false, ..GOOD }, at(20_000));
         assert_eq!(readiness.obstacle(), None);
     }
 }

@@ -118,11 +118,14 @@ mod tests {
             daemon.send(order, None).expect("room");
         }
         for order in orders {
-            assert!(matches!(guard.receive(), Ok(Received::Message(got, None)) if got == order));
+            assert!(matches!(guard.receive::<Order>(), Ok(Received::Message(got, None)) if got == order));
         }
         guard.send(&Report::Released { vip: 0 }, None).expect("room");
         drop(guard);
-        assert!(matches!(daemon.receive(), Ok(Received::Message(Report::Released { vip: 0 }, None))));
+        assert!(matches!(
+            daemon.receive::<Report>(),
+            Ok(Received::Message(Report::Released { vip: 0 }, None))
+        ));
         assert!(matches!(daemon.receive::<Report>(), Ok(Received::Closed)));
     }
 

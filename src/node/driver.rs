@@ -26,7 +26,7 @@ use crate::telemetry::{self, Channel, Direction, Metrics, log_transition};
 use crate::wire::seal;
 
 use super::mailbox::{Event, Mailbox};
-use super::service::Service;
+use super::service::Prober;
 use super::snapshot::{self, Snapshot, VipFacts};
 use super::start::Wards;
 use super::throttle::Throttle;
@@ -49,7 +49,7 @@ pub(super) struct Driver {
     pub(super) guard_again_at: Time,
     pub(super) wards: Wards,
     pub(super) proxy: Arc<Proxy>,
-    pub(super) service: Service,
+    pub(super) prober: Prober,
     pub(super) mailbox: Mailbox,
     pub(super) config: Arc<Config>,
     pub(super) identity: Arc<Identity>,
@@ -278,12 +278,11 @@ impl Driver {
                         self.tell_guard_of_peers();
                     }
                 }
-                Event::Terminate if self.leaving_since.is_none() => {
+                Event::Terminate => {
                     tracing::info!("stopping: handing over");
                     self.leaving_since = Some(clock::now());
                     self.handle(Input::Shutdown);
                 }
-                Event::Terminate => {}
             }
         }
     }
@@ -360,7 +359,7 @@ impl Driver {
                 let (from, to) = (change.from.as_str(), change.to.as_str());
                 tracing::info!(service, backend, from, to, "backend");
             }
-            Output::ProbeBackend { service, backend } => self.service.probe(service, backend),
+            Output::ProbeBackend { service, backend } => self.prober.probe(service, backend),
             Output::Conflict { vip, by } => self.conflict(vip, by),
             Output::Transition(transition) => {
                 let vip = transition.vip;

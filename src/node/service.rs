@@ -22,9 +22,20 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(10);
 
 /// The running thread.
 pub(super) struct Service {
-    probe: UnboundedSender<(usize, usize)>,
+    prober: Prober,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Has backends probed.
+#[derive(Clone)]
+pub(super) struct Prober(UnboundedSender<(usize, usize)>);
+
+impl Prober {
+    /// Probes a backend now.
+    pub(super) fn probe(&self, service: usize, backend: usize) {
+        let _ = self.0.send((service, backend));
+    }
 }
 
 impl Service {
@@ -65,12 +76,12 @@ impl Service {
                 drop((probes, checks));
             });
         })?;
-        Ok(Self { probe, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { prober: Prober(probe), stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Probes a backend now.
-    pub(super) fn probe(&self, service: usize, backend: usize) {
-        let _ = self.probe.send((service, backend));
+    /// For the driver.
+    pub(super) fn prober(&self) -> Prober {
+        self.prober.clone()
     }
 }
 
@@ -86,15 +97,9 @@ impl Drop for Service {
 }
 
 fn start_probes(config: &Config, mailbox: &Sender) -> probe::Probes {
-    let mut targets = Vec::new();
-    for (service, settings) in config.services.iter().enumerate() {
-        for (backend, known) in settings.backends.iter().enumerate() {
-            let (endpoint, check) = (known.address.clone(), settings.check.clone());
-            targets.push(probe::Target { service, backend, endpoint, check });
-        }
-    }
     let mailbox = mailbox.clone();
-    probe::start(targets, Arc::new(move |result| mailbox.tell(Event::Probed(result))))
+    let report = Arc::new(move |result| mailbox.tell(Event::Probed(result)));
+    probe::start(probe::Target::all(&config.services), report)
 }
 
 fn start_checks(config: &Config, mailbox: &Sender) -> probe::Checks {
@@ -154,10 +159,15 @@ async fn watch_signals(
     mailbox: &Sender,
 ) {
     let (mut terminate, mut interrupt) = signals;
-    loop {
+    for asked_before in [false, true] {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+        }
+        if asked_before {
+            // At once: the guard sees the end, and removes what is held.
+            tracing::warn!("stopping at once");
+            std::process::exit(0);
         }
         mailbox.tell(Event::Terminate);
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use chinthe::core::priority::Weight;
 use chinthe::core::{
-    Boot, Cause, Core, Input, Mac, MemberId, Message, Output, Settings, Time, Tracked, VipId, VipSettings,
-    VipState,
+    Boot, Cause, Core, Input, Mac, MemberId, Message, Output, Resignation, Settings, Time, Tracked, VipId,
+    VipSettings, VipState,
 };
 
 /// One way through the network.
@@ -179,6 +179,24 @@ impl Cluster {
         let machine = &mut self.machines[node - 1];
         machine.core = None;
         machine.hold_until = None;
+        self
+    }
+
+    /// The daemon alone is gone: its guard removes the address and resigns.
+    pub(crate) fn kill_daemon(&mut self, node: usize) -> &mut Self {
+        let machine = &mut self.machines[node - 1];
+        let Some(core) = machine.core.take() else { return self };
+        machine.hold_until = None;
+        if machine.address_until.take().is_some() {
+            let term = core.elections()[0].term();
+            let resignation = Resignation { id: 0, vip: VIP, term, successor: None };
+            for to in 0..self.machines.len() {
+                if to != node - 1 && self.sides[to] == self.sides[node - 1] {
+                    let of = member(node - 1);
+                    self.later(to, KERNEL + LATENCY, Input::GuardResigned { of, resignation });
+                }
+            }
+        }
         self
     }
 

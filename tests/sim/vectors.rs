@@ -313,3 +313,22 @@ fn a_machine_that_is_gone_is_taken_over_from_within_a_quarter_of_a_second() {
     assert_eq!(c.start(1).holder(), Some(1), "and hands it back once the machine is ready");
     never_two(&c);
 }
+
+#[test]
+fn a_daemon_that_dies_alone_is_replaced_at_once_by_its_guard_s_word() {
+    let mut c = Cluster::new(&[Node::new(101, &[]), Node::new(100, &[]), Node::new(99, &[])]);
+    assert_eq!(c.start_all().holder(), Some(1));
+    c.kill_daemon(1).run(Duration::from_millis(2));
+    assert_eq!(c.holders(), [2]);
+    assert_eq!(c.holder(), Some(2));
+    never_two(&c);
+}
+
+#[test]
+fn a_planned_hand_over_takes_no_longer_than_its_messages() {
+    let mut c = pair(2);
+    assert_eq!(c.checks(&[true, true]).holder(), Some(1));
+    c.check(1, 0, false).run(Duration::from_millis(2));
+    assert_eq!(c.holders(), [2]);
+    never_two(&c);
+}
