@@ -12,6 +12,7 @@
 //! suffer whatever machines suffer; a [`Prober`] sees it as clients do, a [`Witness`] as the switch does. Nothing is
 //! left behind, however the lab ends: everything lives in namespaces that end with it.
 
+mod arp;
 mod cluster;
 mod command;
 mod door;
