@@ -200,7 +200,7 @@ fn introduce(lab: &Lab, options: &Options, url: Option<&str>) {
             println!("  {name:8} {way}");
         }
     }
-    println!("The daemons' logs are in {} on each of them.\n", lab.logs().display());
+    println!("\nThe daemons' logs, on every machine: {}/ha1.log and so on.\n", lab.logs().display());
 }
 
 /// Carries out orders from standard input, and says whenever the VIP moves.

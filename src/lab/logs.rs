@@ -47,6 +47,7 @@ impl Log {
                 }
                 let _ = file.write_all(&buffer[..length]);
             }
+            log.note("ended");
         };
         thread::Builder::new().name("lab-log".into()).spawn(keeper).map_err(failed)?;
         Ok(())

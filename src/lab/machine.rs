@@ -179,11 +179,9 @@ impl Machine {
     pub(super) fn how_to_enter(&self, host_pid: u32, user_namespace: bool) -> String {
         let inside = self.inside.borrow();
         let (network, mounts) = (inside.space.network().as_raw_fd(), inside.space.mounts().as_raw_fd());
-        let user =
-            if user_namespace { format!(" -U -t {host_pid} --preserve-credentials") } else { String::new() };
-        format!(
-            "nsenter{user} --net=/proc/{host_pid}/fd/{network} --mount=/proc/{host_pid}/fd/{mounts} -- bash"
-        )
+        let user = if user_namespace { "-U --preserve-credentials " } else { "" };
+        let held = format!("/proc/{host_pid}/fd");
+        format!("nsenter -t {host_pid} {user}-p --net={held}/{network} --mount={held}/{mounts} -- bash")
     }
 }
 

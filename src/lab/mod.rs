@@ -12,6 +12,7 @@
 //! suffer whatever machines suffer; a [`Prober`] sees it as clients do, a [`Witness`] as the switch does. Nothing is
 //! left behind, however the lab ends: everything lives in namespaces that end with it.
 
+mod arp;
 mod cluster;
 mod command;
 mod door;
@@ -75,21 +76,13 @@ pub enum LabError {
         /// Backends asked for.
         backends: usize,
     },
-    /// A system call failed.
+    /// A system call failed, or the kernel refused a change of the network.
     #[error("{doing}: {source}")]
     System {
         /// What was tried.
         doing: String,
         /// What the kernel said.
         source: io::Error,
-    },
-    /// The kernel refused a change of the network.
-    #[error("{doing}: {source}")]
-    Netlink {
-        /// What was tried.
-        doing: String,
-        /// What the kernel said.
-        source: Box<rtnetlink::Error>,
     },
     /// The daemon is running already.
     #[error("{node} is running already")]

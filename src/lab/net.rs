@@ -168,7 +168,13 @@ impl Links {
         doing: String,
         request: impl Future<Output = Result<T, rtnetlink::Error>>,
     ) -> Result<T, LabError> {
-        self.runtime.block_on(request).map_err(|source| LabError::Netlink { doing, source: Box::new(source) })
+        self.runtime.block_on(request).map_err(|error| {
+            let source = match error {
+                rtnetlink::Error::NetlinkError(refusal) => refusal.to_io(),
+                other => io::Error::other(other),
+            };
+            LabError::System { doing, source }
+        })
     }
 }
 

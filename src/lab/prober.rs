@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::SocketAddrV4;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -120,22 +121,25 @@ impl Prober {
     pub(super) fn start(space: &Arc<Space>, plan: ProbePlan) -> Result<Self, LabError> {
         let record = Arc::new(Mutex::new(Record::default()));
         let (stop, stopped) = oneshot::channel();
+        let (begun, beginning) = sync_channel(1);
         let (space, kept) = (Arc::clone(space), Arc::clone(&record));
-        let probe = move || -> io::Result<()> {
-            space.enter_network()?;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(probe(plan, stopped, &kept));
-            Ok(())
-        };
-        let thread = thread::Builder::new()
-            .name("lab-prober".into())
-            .spawn(move || {
-                if let Err(e) = probe() {
-                    // Without a single exchange nobody will take this for a working cluster.
-                    tracing::error!(error = %e, "no prober");
+        let run = move || {
+            let runtime = space
+                .enter_network()
+                .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build());
+            match runtime {
+                Ok(runtime) => {
+                    let _ = begun.send(Ok(()));
+                    runtime.block_on(probe(plan, stopped, &kept));
                 }
-            })
-            .map_err(|source| LabError::System { doing: "start the prober".into(), source })?;
+                Err(e) => {
+                    let _ = begun.send(Err(e));
+                }
+            }
+        };
+        let failed = |source| LabError::System { doing: "start the prober".into(), source };
+        let thread = thread::Builder::new().name("lab-prober".into()).spawn(run).map_err(failed)?;
+        beginning.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())).map_err(failed)?;
         Ok(Self { record, stop: Some(stop), thread: Some(thread) })
     }
 

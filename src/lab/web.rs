@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::LabError;
 use super::space::Space;
@@ -27,6 +27,8 @@ const BACKLOG: i32 = 1024;
 const MOST_CONNECTIONS: usize = 1024;
 /// For the whole of one exchange.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After an `accept` that failed.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 /// The longest request head that is read; whoever sends more is cut off.
 const LONGEST_HEAD: usize = 8 * 1024;
 
@@ -170,9 +172,16 @@ impl Server {
     }
 }
 
-/// The next connection; `None` for one that was gone before it could be accepted, or while not listening.
+/// The next connection; `None` while not listening.
 async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
-    Some(listener?.accept().await.ok()?.0)
+    let listener = listener?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return Some(stream),
+            // It was gone before it could be accepted, or descriptors ran out until some other ends.
+            Err(_) => sleep(ACCEPT_AGAIN).await,
+        }
+    }
 }
 
 async fn exchange(mut stream: TcpStream, answer: &str) -> io::Result<()> {

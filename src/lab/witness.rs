@@ -1,6 +1,6 @@
 //! The witness: asks for a VIP by ARP all the time, on a machine of its own, and records who answers.
 //!
-//! It shares no code with what it judges, and reads and writes its 42 bytes itself.
+//! It shares no code with what it judges.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
 use super::LabError;
+use super::arp::{ARP, Frame, REPLY, question};
 use super::machine::{INTERFACE, Machine, address};
 use super::net::Mac;
 
@@ -269,59 +270,6 @@ impl Asker {
     }
 }
 
-const REQUEST: u16 = 1;
-const REPLY: u16 = 2;
-/// `EtherType` of ARP.
-const ARP: u16 = 0x0806;
-/// Ethernet, IPv4, and the lengths of their addresses.
-const KIND: [u8; 6] = [0, 1, 8, 0, 6, 4];
-const BROADCAST: Mac = [0xff; 6];
-
-/// What an ARP packet says.
-#[derive(Debug, PartialEq, Eq)]
-struct Frame {
-    operation: u16,
-    sender_mac: Mac,
-    sender: Ipv4Addr,
-    target_mac: Mac,
-    target: Ipv4Addr,
-}
-
-impl Frame {
-    /// Reads an Ethernet frame; `None` when it isn't ARP for IPv4.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (_, rest) = bytes.split_at_checked(12)?;
-        let rest = rest.strip_prefix(&ARP.to_be_bytes())?.strip_prefix(&KIND)?;
-        let (operation, rest) = rest.split_first_chunk::<2>()?;
-        let (sender_mac, rest) = rest.split_first_chunk::<6>()?;
-        let (sender, rest) = rest.split_first_chunk::<4>()?;
-        let (target_mac, rest) = rest.split_first_chunk::<6>()?;
-        let (target, _) = rest.split_first_chunk::<4>()?;
-        Some(Self {
-            operation: u16::from_be_bytes(*operation),
-            sender_mac: *sender_mac,
-            sender: (*sender).into(),
-            target_mac: *target_mac,
-            target: (*target).into(),
-        })
-    }
-}
-
-/// "Who has `target`? Tell `sender`", to everybody.
-fn question(mac: Mac, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(42);
-    frame.extend(BROADCAST);
-    frame.extend(mac);
-    frame.extend(ARP.to_be_bytes());
-    frame.extend(KIND);
-    frame.extend(REQUEST.to_be_bytes());
-    frame.extend(mac);
-    frame.extend(sender.octets());
-    frame.extend([0; 6]);
-    frame.extend(target.octets());
-    frame
-}
-
 /// A socket for the ARP frames of this network's interface, made in the calling thread's namespace.
 fn packet_socket() -> io::Result<Socket> {
     let kind = Type::RAW.nonblocking().cloexec();
@@ -346,6 +294,7 @@ fn link_address(index: u32) -> SockAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::arp::REQUEST;
 
     const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 69);
     const ASKER: Mac = [2, 0, 0, 0, 0, 1];
@@ -361,18 +310,6 @@ mod tests {
             target: Ipv4Addr::new(192, 168, 56, tag),
         };
         record.heard(&frame, VIP, ASKER, Instant::now());
-    }
-
-    #[test]
-    fn a_question_reads_back_as_it_was_written() {
-        let frame = Frame::read(&question(ASKER, Ipv4Addr::new(192, 168, 56, 200), VIP)).unwrap();
-        assert_eq!((frame.operation, frame.sender_mac, frame.target), (REQUEST, ASKER, VIP));
-    }
-
-    #[test]
-    fn whatever_is_cut_short_is_no_frame() {
-        let whole = question(ASKER, VIP, VIP);
-        assert!((0..whole.len()).all(|length| Frame::read(&whole[..length]).is_none()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::error::Error;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -264,7 +264,6 @@ fn own_program() -> std::path::PathBuf {
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Lines are printed whole, and counters stay right, whatever panicked meanwhile.
-    let _ = io::stdout().flush();
+    // Whatever panicked meanwhile, the counters are right.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -39,15 +39,21 @@ fn connect(from: &Machine, to: &Machine) -> io::Result<()> {
     from.space().within(|| TcpStream::connect_timeout(&target, Duration::from_millis(500)).map(drop))
 }
 
+/// Waits until it can: a busy machine may be slow, and a lost ARP request is repeated only a second later.
+fn reach(lab: &Lab, from: &Machine, to: &Machine) -> Result<(), LabError> {
+    let what = format!("{} to reach {}", from.name(), to.name());
+    lab.wait_for(&what, PATIENCE, || connect(from, to).is_ok())
+}
+
 fn refusal(from: &Machine, to: &Machine) -> Option<io::ErrorKind> {
     connect(from, to).err().map(|e| e.kind())
 }
 
 fn two_machines_reach_each_other(sandbox: Sandbox) -> Outcome {
     let lab = machines_alone(sandbox)?;
-    connect(lab.machine("ha1")?, lab.machine("web1")?)?;
-    connect(lab.machine("client")?, lab.machine("web2")?)?;
-    assert_eq!(lab.web("web1")?.accepted(), 1);
+    reach(&lab, lab.machine("ha1")?, lab.machine("web1")?)?;
+    reach(&lab, lab.machine("client")?, lab.machine("web2")?)?;
+    assert!(lab.web("web1")?.accepted() >= 1);
     Ok(())
 }
 
@@ -59,19 +65,19 @@ fn an_unplugged_machine_has_no_carrier(sandbox: Sandbox) -> Outcome {
     lab.wait_for("no carrier", PATIENCE, || ha1.carrier().is_ok_and(|carrier| !carrier))?;
     assert!(connect(ha1, web1).is_err());
     ha1.plug()?;
-    lab.wait_for("a way again", PATIENCE, || connect(ha1, web1).is_ok())?;
+    reach(&lab, ha1, web1)?;
     Ok(())
 }
 
 fn a_cut_is_silent_and_one_sided(sandbox: Sandbox) -> Outcome {
     let lab = machines_alone(sandbox)?;
     let (ha1, ha2, web1) = (lab.machine("ha1")?, lab.machine("ha2")?, lab.machine("web1")?);
-    connect(ha1, web1)?;
+    reach(&lab, ha1, web1)?;
     lab.cut("ha1", "web1")?;
     assert_eq!(refusal(ha1, web1), Some(io::ErrorKind::TimedOut));
-    connect(ha2, web1)?;
+    reach(&lab, ha2, web1)?;
     lab.heal("ha1", "web1")?;
-    lab.wait_for("a way again", PATIENCE, || connect(ha1, web1).is_ok())?;
+    reach(&lab, ha1, web1)?;
     Ok(())
 }
 
@@ -80,9 +86,9 @@ fn a_refused_machine_is_unreachable_at_once(sandbox: Sandbox) -> Outcome {
     let (ha1, ha2, web1) = (lab.machine("ha1")?, lab.machine("ha2")?, lab.machine("web1")?);
     ha1.refuse(web1)?;
     assert_eq!(refusal(ha1, web1), Some(io::ErrorKind::HostUnreachable));
-    connect(ha2, web1)?;
+    reach(&lab, ha2, web1)?;
     ha1.accept(web1)?;
-    connect(ha1, web1)?;
+    reach(&lab, ha1, web1)?;
     Ok(())
 }
 
@@ -92,10 +98,10 @@ fn isolated_machines_reach_all_but_each_other(sandbox: Sandbox) -> Outcome {
     ha1.isolate(true)?;
     web1.isolate(true)?;
     assert!(connect(ha1, web1).is_err());
-    connect(ha1, web2)?;
-    connect(web2, web1)?;
+    reach(&lab, ha1, web2)?;
+    reach(&lab, web2, web1)?;
     ha1.isolate(false)?;
-    lab.wait_for("a way again", PATIENCE, || connect(ha1, web1).is_ok())?;
+    reach(&lab, ha1, web1)?;
     Ok(())
 }
 
@@ -178,7 +184,7 @@ fn a_machine_boots_with_nothing_left(sandbox: Sandbox) -> Outcome {
     lab.wait_for("silence", PATIENCE, || witness.holder().is_none())?;
     assert!(ha1.power_off().is_err(), "it is off already");
     ha1.power_on()?;
-    connect(ha1.machine(), lab.machine("web1")?)?;
+    reach(&lab, ha1.machine(), lab.machine("web1")?)?;
     let asked = witness.questions();
     lab.wait_for("ten questions", PATIENCE, || witness.questions() > asked + 10)?;
     assert_eq!(witness.holder(), None);
@@ -196,6 +202,6 @@ fn more_machines_than_addresses_are_refused(sandbox: Sandbox) -> Outcome {
 
 fn a_big_lab_comes_up(sandbox: Sandbox) -> Outcome {
     let lab = Lab::builder(sandbox).nodes(9).backends(12).without_daemons().start()?;
-    connect(lab.machine("ha9")?, lab.machine("web12")?)?;
+    reach(&lab, lab.machine("ha9")?, lab.machine("web12")?)?;
     Ok(())
 }

@@ -7,12 +7,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use chinthe::lab::holds_within;
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use chinthe::lab::{EnterError, enter, holds_within};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, set_parent_process_death_signal};
 
 use crate::harness::{Outcome, Test};
 
 pub(crate) const TESTS: &[Test] = &[
+    Test::outside("left_behind::ctrl_c_ends_a_lab_with_success", ctrl_c_ends_a_lab_with_success),
+    Test::outside("left_behind::no_lab_is_entered_with_threads", no_lab_is_entered_with_threads),
     Test::outside("left_behind::sigterm_ends_a_lab_with_success", sigterm_ends_a_lab_with_success),
     Test::outside(
         "left_behind::a_killed_outer_process_leaves_nothing",
@@ -47,6 +49,8 @@ impl Running {
         let mark = format!("{}-{port}", std::process::id());
         let mut outer = command(&["lab", "--port", &port.to_string()])
             .env(MARK, &mark)
+            // As a shell starts it: the leader of a group of its own.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -90,6 +94,18 @@ impl Running {
         Pid::from_child(&self.outer)
     }
 
+    fn assert_success(mut self) -> Outcome {
+        let mut status = None;
+        holds_within(PATIENCE, || {
+            status = self.outer.try_wait().ok().flatten();
+            status.is_some()
+        });
+        let status = status.ok_or("it goes on")?;
+        assert_eq!(status.code(), Some(0));
+        self.assert_gone();
+        Ok(())
+    }
+
     fn assert_gone(mut self) {
         let reaped = holds_within(PATIENCE, || self.outer.try_wait().is_ok_and(|status| status.is_some()));
         assert!(reaped, "the outer process goes on");
@@ -125,16 +141,28 @@ fn free_port() -> io::Result<u16> {
 }
 
 fn sigterm_ends_a_lab_with_success() -> Outcome {
-    let mut lab = Running::start()?;
+    let lab = Running::start()?;
     kill_process(lab.outer_pid(), Signal::TERM)?;
-    let mut status = None;
-    holds_within(PATIENCE, || {
-        status = lab.outer.try_wait().ok().flatten();
-        status.is_some()
-    });
-    assert_eq!(status.and_then(|status| status.code()), Some(0));
-    lab.assert_gone();
-    Ok(())
+    lab.assert_success()
+}
+
+/// A terminal sends it to all processes of the foreground group.
+fn ctrl_c_ends_a_lab_with_success() -> Outcome {
+    let lab = Running::start()?;
+    kill_process_group(lab.outer_pid(), Signal::INT)?;
+    lab.assert_success()
+}
+
+fn no_lab_is_entered_with_threads() -> Outcome {
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let second = std::thread::spawn(move || ended.recv());
+    let outcome = enter(None, |_| 0);
+    drop(end);
+    assert!(second.join().is_ok());
+    match outcome {
+        Err(EnterError::Threads) => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
 }
 
 fn a_killed_outer_process_leaves_nothing() -> Outcome {
