@@ -26,7 +26,7 @@ pub use example::example;
 pub use identity::{Identity, identify};
 pub use report::{Lint, Problem, Problems, warnings};
 pub use secret::{Secret, SecretError, read_secret, secret_path};
-pub use values::{duration_text, is_name};
+pub use values::{duration_text, is_interface, is_name, parse_endpoint, parse_listen};
 
 /// The largest file that is read, in bytes: far above what a cluster needs, far below what could do harm.
 pub const LARGEST_FILE: usize = 1 << 20;

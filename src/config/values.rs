@@ -137,6 +137,22 @@ pub fn is_name(text: &str) -> bool {
     name(text).is_ok()
 }
 
+/// Whether `text` may be the name of a network interface.
+pub fn is_interface(text: &str) -> bool {
+    interface(text).is_ok()
+}
+
+/// An address to listen on as the file may have it: `0.0.0.0:80`, `*:80`, `[::]:80`.
+pub fn parse_listen(text: &str) -> Option<SocketAddr> {
+    listen(text).ok()
+}
+
+/// A host with its port as the file may have it: `192.168.56.11:80`, `web1.example.net:80`; without one,
+/// `default` is the port.
+pub fn parse_endpoint(text: &str, default: Option<u16>) -> Option<Endpoint> {
+    endpoint(text, default).ok()
+}
+
 /// A node's name, which is a key of a table and so wasn't read as a value.
 pub(super) fn name(text: &str) -> Result<String, Misfit> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
