@@ -253,6 +253,12 @@ impl Reader<'_, '_> {
         let mut nodes = Vec::new();
         for (key, value) in table {
             match values::name(key.get_ref()) {
+                // `ha1.example = …` is a table `ha1` with a key `example`.
+                Ok(name) if matches!(value.get_ref(), DeValue::Table(_)) => {
+                    let message = format!("{} is a table", shown(&name));
+                    let hint = format!("a name with dots is written in quotes: \"{name}.…\"");
+                    self.misfit(setting, &key.span(), Misfit::new(message, hint));
+                }
                 Ok(name) => {
                     let found = self.scalar(setting, kind, value);
                     nodes.extend(found.map(|found| (At { value: name, span: key.span() }, found)));

@@ -41,8 +41,6 @@ pub struct Problems {
     pub file: String,
     /// Never empty.
     pub list: Vec<Problem>,
-    /// What else is odd about the file; empty when it couldn't be read far enough to tell.
-    pub lints: Vec<Lint>,
 }
 
 impl Display for Problems {
@@ -57,7 +55,7 @@ impl Display for Problems {
                 problem.hint.as_deref(),
             )?;
         }
-        f.write_str(&warnings(&self.file, &self.lints))
+        Ok(())
     }
 }
 
@@ -171,7 +169,6 @@ impl<'t> Findings<'t> {
         let broken: Vec<usize> =
             self.problems.iter().filter(|p| p.1 == Kind::Syntax).map(|p| p.2.line).collect();
         if !broken.is_empty() {
-            self.lints.clear();
             self.problems.retain(|(start, kind, problem)| match kind {
                 Kind::Syntax => true,
                 Kind::Value => *start < self.lost_at && broken.binary_search(&problem.line).is_err(),
@@ -181,7 +178,7 @@ impl<'t> Findings<'t> {
         self.problems.sort();
         self.problems.dedup();
         let list = self.problems.into_iter().map(|(_, _, problem)| problem).collect();
-        Err(Problems { file: file.to_owned(), list, lints: self.lints })
+        Err(Problems { file: file.to_owned(), list })
     }
 
     fn add(&mut self, kind: Kind, span: &Range<usize>, message: String, hint: Option<String>) {

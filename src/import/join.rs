@@ -151,6 +151,10 @@ impl<'p> Joining<'p> {
                 continue;
             };
             let weight = entry.weight.unwrap_or(script.weight);
+            if weight.weight == 0 && !self.services.is_empty() && watched_proxy(&script.command).is_some() {
+                let text = "weight 0: a node without a backend that is up holds nothing, so with none up anywhere no node does";
+                self.report.on(index).note(entry.line, text);
+            }
             let found = self.tracked(index, script);
             for what in found {
                 if !track.iter().any(|known| known.what == what) {
