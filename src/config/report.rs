@@ -175,7 +175,8 @@ impl<'t> Findings<'t> {
                 Kind::Absence => false,
             });
         }
-        self.problems.sort();
+        // What was found at one place stays in the order of the table of options.
+        self.problems.sort_by_key(|(start, kind, _)| (*start, *kind));
         self.problems.dedup();
         let list = self.problems.into_iter().map(|(_, _, problem)| problem).collect();
         Err(Problems { file: file.to_owned(), list })

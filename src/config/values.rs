@@ -112,6 +112,7 @@ pub(super) fn expects(kind: Kind) -> String {
         Kind::Address | Kind::VipAddress => "an address in quotes".into(),
         Kind::Listen | Kind::ListenOrNone => "an address with its port in quotes".into(),
         Kind::Endpoint(_) => "a host in quotes".into(),
+        Kind::Word([word], _) => format!("\"{word}\""),
         Kind::Word(words, _) => format!("one of {}", quoted(words)),
         Kind::List(_) | Kind::NonEmpty(_) => "a list in brackets".into(),
         Kind::PerNode(inner) => format!("{}, or a table of them by node", expects(*inner)),
