@@ -284,7 +284,7 @@ fn beside_a_syntax_error_other_mistakes_are_told_and_none_is_made_up() {
 fn a_file_beyond_all_measure_is_refused_unread() {
     let text = format!("{GOOD}#{}", "x".repeat(LARGEST_FILE));
     let said = refused(&text);
-    assert!(said.starts_with("error: F:1:1: the file has 1049"), "{said}");
+    assert!(said.starts_with("error: F:1:1: the file has more than 1048576 bytes"), "{said}");
 }
 
 #[test]

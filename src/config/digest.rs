@@ -19,12 +19,19 @@ pub fn digest(config: &Config) -> [u8; 32] {
     *blake3::hash(canonical(config).as_bytes()).as_bytes()
 }
 
-/// The digest's first digits, for tables and logs.
-pub fn short_hex(digest: &[u8; 32]) -> String {
-    digest[..SHORT / 2].iter().fold(String::with_capacity(SHORT), |mut out, byte| {
+/// The whole digest in hexadecimal, for metrics.
+pub fn hex(digest: &[u8; 32]) -> String {
+    digest.iter().fold(String::with_capacity(64), |mut out, byte| {
         write!(out, "{byte:02x}").expect("writing to a String doesn't fail");
         out
     })
+}
+
+/// The digest's first digits, for tables and logs.
+pub fn short_hex(digest: &[u8; 32]) -> String {
+    let mut text = hex(digest);
+    text.truncate(SHORT);
+    text
 }
 
 /// One `place = value` a line. Text is escaped, so that no value can pass for another line.
@@ -211,5 +218,6 @@ mod tests {
         let mut digest = [0; 32];
         digest[..4].copy_from_slice(&[0x5f, 0x2c, 0x00, 0xab]);
         assert_eq!(short_hex(&digest), "5f2c00ab");
+        assert_eq!(hex(&digest), format!("5f2c00ab{:056}", 0));
     }
 }

@@ -219,6 +219,13 @@ impl Reader<'_, '_> {
                 let items = list.iter().filter_map(|item| self.scalar(setting, *kind, item));
                 Some(Value::List(items.collect()))
             }
+            (Kind::PerNode(_), DeValue::Table(table))
+                if table.is_empty() && matches!(setting.absent, Absent::Required(_)) =>
+            {
+                let misfit = Misfit { message: "names no node".into(), hint: example(setting) };
+                self.misfit(setting, &value.span(), misfit);
+                None
+            }
             (Kind::PerNode(kind) | Kind::ByNode(kind), DeValue::Table(table)) => {
                 let nodes = self.by_node(setting, *kind, table);
                 // Nodes that aren't named have what counts when nothing is said at all.
@@ -253,6 +260,12 @@ impl Reader<'_, '_> {
         let mut nodes = Vec::new();
         for (key, value) in table {
             match values::name(key.get_ref()) {
+                // `ha1.example = …` is a table `ha1` with a key `example`.
+                Ok(name) if matches!(value.get_ref(), DeValue::Table(_)) => {
+                    let message = format!("{} is a table", shown(&name));
+                    let hint = format!("a name with dots is written in quotes: \"{name}.…\"");
+                    self.misfit(setting, &key.span(), Misfit::new(message, hint));
+                }
                 Ok(name) => {
                     let found = self.scalar(setting, kind, value);
                     nodes.extend(found.map(|found| (At { value: name, span: key.span() }, found)));
@@ -301,7 +314,10 @@ impl Reader<'_, '_> {
     fn absent(&mut self, setting: &'static Setting, path: &str, section: &mut Section) {
         let value = match (setting.kind, setting.absent) {
             (Kind::Table, Absent::Required(_)) => {
-                let hint = format!("add it: {}", decapitalised(setting.meaning));
+                let keys =
+                    Setting::below(setting.path).filter(|key| matches!(key.absent, Absent::Required(_)));
+                let keys: Vec<String> = keys.map(|key| format!("`{}`", key.key())).collect();
+                let hint = format!("add it, with {}", keys.join(" and "));
                 self.findings.absence(&section.span, format!("missing `[{}]`", setting.path), hint);
                 return;
             }
@@ -340,9 +356,4 @@ fn example(setting: &Setting) -> Option<String> {
         Kind::ByNode(_) => Some(format!("for example `{}`", sample.lines().next().unwrap_or_default())),
         _ => Some(format!("for example `{} = {sample}`", setting.key())),
     }
-}
-
-fn decapitalised(sentence: &str) -> String {
-    let mut chars = sentence.trim_end_matches('.').chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }

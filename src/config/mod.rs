@@ -14,6 +14,7 @@ mod example;
 mod file;
 pub mod identity;
 mod lints;
+mod load;
 pub mod options;
 mod report;
 mod resolve;
@@ -21,12 +22,13 @@ pub mod secret;
 mod syntax;
 mod values;
 
-pub use digest::{digest, short_hex};
+pub use digest::{digest, hex, short_hex};
 pub use example::example;
 pub use identity::{Identity, identify};
+pub use load::{LoadError, load};
 pub use report::{Lint, Problem, Problems, warnings};
 pub use secret::{Secret, SecretError, read_secret, secret_path};
-pub use values::{duration_text, is_name};
+pub use values::{duration_text, is_interface, is_name, parse_endpoint, parse_listen};
 
 /// The largest file that is read, in bytes: far above what a cluster needs, far below what could do harm.
 pub const LARGEST_FILE: usize = 1 << 20;
@@ -36,12 +38,10 @@ pub const LARGEST_FILE: usize = 1 << 20;
 /// The file alone is judged, never the host or the secret. What comes back with the configuration is odd about it,
 /// in the file's order; what comes back in its place is every mistake.
 pub fn parse(text: &str, file: &str) -> Result<(Config, Vec<Lint>), Problems> {
-    let mut findings = report::Findings::new(text);
     if text.len() > LARGEST_FILE {
-        let message = format!("the file has {} bytes", text.len());
-        findings.problem(&(0..0), message, format!("a configuration has {LARGEST_FILE} at most"));
-        return Err(refused(findings, file));
+        return Err(too_large(file));
     }
+    let mut findings = report::Findings::new(text);
     let shape = file::read(text, &mut findings);
     let config = resolve::resolve(&shape, &mut findings);
     if !findings.any() {
@@ -51,8 +51,14 @@ pub fn parse(text: &str, file: &str) -> Result<(Config, Vec<Lint>), Problems> {
     Ok((config, lints))
 }
 
-fn refused(findings: report::Findings<'_>, file: &str) -> Problems {
-    findings.finish(file).expect_err("a problem was noted")
+fn too_large(file: &str) -> Problems {
+    let problem = Problem {
+        line: 1,
+        column: 1,
+        message: format!("the file has more than {LARGEST_FILE} bytes"),
+        hint: Some("is it another file by mistake?".into()),
+    };
+    Problems { file: file.to_owned(), list: vec![problem] }
 }
 
 /// A whole configuration.

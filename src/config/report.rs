@@ -41,8 +41,6 @@ pub struct Problems {
     pub file: String,
     /// Never empty.
     pub list: Vec<Problem>,
-    /// What else is odd about the file; empty when it couldn't be read far enough to tell.
-    pub lints: Vec<Lint>,
 }
 
 impl Display for Problems {
@@ -57,7 +55,7 @@ impl Display for Problems {
                 problem.hint.as_deref(),
             )?;
         }
-        f.write_str(&warnings(&self.file, &self.lints))
+        Ok(())
     }
 }
 
@@ -171,17 +169,17 @@ impl<'t> Findings<'t> {
         let broken: Vec<usize> =
             self.problems.iter().filter(|p| p.1 == Kind::Syntax).map(|p| p.2.line).collect();
         if !broken.is_empty() {
-            self.lints.clear();
             self.problems.retain(|(start, kind, problem)| match kind {
                 Kind::Syntax => true,
                 Kind::Value => *start < self.lost_at && broken.binary_search(&problem.line).is_err(),
                 Kind::Absence => false,
             });
         }
-        self.problems.sort();
+        // What was found at one place stays in the order of the table of options.
+        self.problems.sort_by_key(|(start, kind, _)| (*start, *kind));
         self.problems.dedup();
         let list = self.problems.into_iter().map(|(_, _, problem)| problem).collect();
-        Err(Problems { file: file.to_owned(), list, lints: self.lints })
+        Err(Problems { file: file.to_owned(), list })
     }
 
     fn add(&mut self, kind: Kind, span: &Range<usize>, message: String, hint: Option<String>) {

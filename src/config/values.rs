@@ -112,6 +112,7 @@ pub(super) fn expects(kind: Kind) -> String {
         Kind::Address | Kind::VipAddress => "an address in quotes".into(),
         Kind::Listen | Kind::ListenOrNone => "an address with its port in quotes".into(),
         Kind::Endpoint(_) => "a host in quotes".into(),
+        Kind::Word([word], _) => format!("\"{word}\""),
         Kind::Word(words, _) => format!("one of {}", quoted(words)),
         Kind::List(_) | Kind::NonEmpty(_) => "a list in brackets".into(),
         Kind::PerNode(inner) => format!("{}, or a table of them by node", expects(*inner)),
@@ -135,6 +136,22 @@ pub fn duration_text(duration: Duration) -> String {
 /// Whether `text` may be a name: letters, digits, `-`, `_`, `.`, at most 63, one letter or digit among them.
 pub fn is_name(text: &str) -> bool {
     name(text).is_ok()
+}
+
+/// Whether `text` may be the name of a network interface.
+pub fn is_interface(text: &str) -> bool {
+    interface(text).is_ok()
+}
+
+/// An address to listen on as the file may have it: `0.0.0.0:80`, `*:80`, `[::]:80`.
+pub fn parse_listen(text: &str) -> Option<SocketAddr> {
+    listen(text).ok()
+}
+
+/// A host with its port as the file may have it: `192.168.56.11:80`, `web1.example.net:80`; without one,
+/// `default` is the port.
+pub fn parse_endpoint(text: &str, default: Option<u16>) -> Option<Endpoint> {
+    endpoint(text, default).ok()
 }
 
 /// A node's name, which is a key of a table and so wasn't read as a value.
