@@ -8,6 +8,7 @@ use super::import::{Converted, NOTHING, Source};
 use super::output::{Failure, complain};
 use crate::config::{self, Config};
 use crate::guard;
+use crate::import;
 use crate::lab;
 use crate::node::{self, RunError, RunOptions};
 
@@ -55,13 +56,22 @@ pub(super) fn load(file: &Path) -> Option<Config> {
     config::parse(&text, &file.to_string_lossy()).ok().map(|(config, _)| config)
 }
 
-/// One configuration from `keepalived`'s and `haproxy`'s files: `import::import`.
+/// One configuration from `keepalived`'s and `haproxy`'s files.
 pub(super) fn convert(keepalived: &[Source], haproxy: &[Source]) -> Result<Converted, Failure> {
-    let files: Vec<_> = keepalived.iter().chain(haproxy).map(|source| (&source.name, &source.text)).collect();
-    let _ = files;
-    Err(not_built_yet(NOTHING))
-}
-
-fn not_built_yet(status: u8) -> Failure {
-    Failure::new(status, "this command is not built yet")
+    let pairs =
+        |sources: &[Source]| sources.iter().map(|s| (s.name.clone(), s.text.clone())).collect::<Vec<_>>();
+    match import::import(&pairs(keepalived), &pairs(haproxy)) {
+        Ok(imported) => Ok(Converted {
+            report: imported.report.iter().map(|line| format!("{line}\n")).collect(),
+            complete: imported.status() == 0,
+            toml: imported.toml,
+        }),
+        Err(error) => {
+            for line in error.report() {
+                complain(&format!("{line}\n"));
+            }
+            Err(Failure::new(NOTHING, &error)
+                .with_hint("give it keepalived's and haproxy's own files; nothing was written"))
+        }
+    }
 }

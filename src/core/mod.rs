@@ -10,6 +10,7 @@
 //! (may this node hold anything yet), `election` with `suspicion` (one per VIP) and `outbox` (what must arrive).
 
 pub mod balance;
+mod contract;
 mod election;
 mod health;
 mod member;
@@ -27,6 +28,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use self::contract::{Input, Output, Settings, Tracked, VipSettings};
 pub use self::election::{Claimant, Election};
 pub use self::health::Health;
 pub use self::member::{Member, MemberState, Members};
@@ -40,236 +42,11 @@ pub use self::view::Views;
 
 use self::election::{Event, Orders, Surroundings, hold_time};
 use self::outbox::Outbox;
-use self::priority::{Weight, standing};
+use self::priority::standing;
 use self::readiness::Readiness;
 
 /// How often nodes without any VIP tell the others that they are there.
 const INTERVAL_WITHOUT_VIPS: Duration = Duration::from_secs(1);
-
-/// What the core needs to know at its start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// This node, as members know it.
-    pub me: MemberId,
-    /// This node's name.
-    pub name: String,
-    /// This node's address: the higher one wins a tie.
-    pub address: IpAddr,
-    /// The program's version.
-    pub version: String,
-    /// The first bytes of the configuration's digest.
-    pub config: [u8; 8],
-    /// How many other nodes the configuration names: once all of them have been heard, membership has settled.
-    pub expected_peers: usize,
-    /// In the file's order.
-    pub vips: Vec<VipSettings>,
-    /// In the file's order.
-    pub services: Vec<ServiceSettings>,
-    /// Rise and fall of each `[[check]]`, in the file's order.
-    pub checks: Vec<(u32, u32)>,
-}
-
-/// What the core knows of one `[[vip]]`, on this node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VipSettings {
-    /// Which, as members know it.
-    pub id: VipId,
-    /// 1 to 254, or 255 for the address owner.
-    pub base_priority: u8,
-    /// How often this node advertises.
-    pub advertisement_interval: Duration,
-    /// Whether this node takes it from a living holder of lower priority.
-    pub preempt: bool,
-    /// What is added to or taken from the priority.
-    pub track: Vec<(Tracked, Weight)>,
-}
-
-/// What a VIP tracks, by index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tracked {
-    /// Well while it listens and a backend is usable from here.
-    Service(usize),
-    /// Well while its command succeeds.
-    Check(usize),
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// A sealed message from a member, by whatever path.
-    Heard {
-        /// The sender, proven by the envelope.
-        from: MemberId,
-        /// Where it speaks from.
-        address: IpAddr,
-        /// Which of its lives.
-        boot: Boot,
-        /// What it said.
-        message: Message,
-    },
-    /// A member's guard has resigned in its name.
-    GuardResigned {
-        /// The member whose daemon is gone.
-        of: MemberId,
-        /// What it released.
-        resignation: Resignation,
-    },
-    /// A backend was probed.
-    Probed {
-        /// Index of the service.
-        service: usize,
-        /// Index of the backend in it.
-        backend: usize,
-        /// Whether it answered.
-        success: bool,
-    },
-    /// A command was run.
-    Checked {
-        /// Index of the check.
-        check: usize,
-        /// Whether it succeeded.
-        success: bool,
-    },
-    /// A connection to a backend failed, or is overdue.
-    ConnectFailed {
-        /// Index of the service.
-        service: usize,
-        /// Index of the backend in it.
-        backend: usize,
-    },
-    /// A service's listeners accept, or no longer do.
-    Listening {
-        /// Index of the service.
-        service: usize,
-        /// Whether they accept.
-        listening: bool,
-    },
-    /// The guard holds an address, up to `until` unless it is fed again.
-    Held {
-        /// Index of the VIP.
-        vip: usize,
-        /// When it lets go by itself.
-        until: Time,
-    },
-    /// The guard has released an address, as asked.
-    Released {
-        /// Index of the VIP.
-        vip: usize,
-    },
-    /// The guard no longer holds an address, for a reason of its own.
-    LetGo {
-        /// Index of the VIP.
-        vip: usize,
-        /// The reason.
-        cause: Cause,
-    },
-    /// The guard has read all answers and sent one more probe.
-    AddressProbed {
-        /// Index of the VIP.
-        vip: usize,
-    },
-    /// Somebody else answered for an address, or claimed it.
-    AddressAnswered {
-        /// Index of the VIP.
-        vip: usize,
-        /// Who.
-        mac: Mac,
-    },
-    /// The interface of a VIP is up with a carrier, or isn't.
-    Link {
-        /// Index of the VIP.
-        vip: usize,
-        /// Whether it can carry the VIP.
-        up: bool,
-        /// Its own address.
-        mac: Mac,
-    },
-    /// The driver was late by more than half an interval.
-    Stalled,
-    /// Hand over what is held, and hold nothing any more.
-    Shutdown,
-    /// Time passed.
-    Deadline,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Tell every known member; over the VIPs' interfaces too while this node holds any.
-    Advertise(Advertisement),
-    /// Tell one member, which asked.
-    Reply {
-        /// Whom.
-        to: MemberId,
-        /// What.
-        advertisement: Advertisement,
-    },
-    /// Ask a member whether it is there.
-    Probe {
-        /// Whom.
-        to: MemberId,
-    },
-    /// Send a message that isn't an advertisement.
-    Send {
-        /// Whom.
-        to: MemberId,
-        /// What.
-        message: Message,
-    },
-    /// Have the guard hold a VIP up to `until`. Repeated as long as it is held.
-    Hold {
-        /// Index of the VIP.
-        vip: usize,
-        /// When the guard is to let go unless it is told again.
-        until: Time,
-        /// The hold's term, for a resignation in this node's name.
-        term: u32,
-    },
-    /// Have the guard remove a VIP's addresses.
-    Release {
-        /// Index of the VIP.
-        vip: usize,
-    },
-    /// Have the guard tell the network again where the VIP is.
-    Announce {
-        /// Index of the VIP.
-        vip: usize,
-    },
-    /// Have the guard ask the network who answers for a VIP.
-    ProbeAddress {
-        /// Index of the VIP.
-        vip: usize,
-        /// Ask this address directly, too.
-        mac: Option<Mac>,
-    },
-    /// Which backends may be used has changed.
-    RoutesChanged,
-    /// A backend's verdict changed.
-    BackendChanged {
-        /// Index of the service.
-        service: usize,
-        /// Index of the backend in it.
-        backend: usize,
-        /// From what to what.
-        change: Change,
-    },
-    /// Probe a backend now.
-    ProbeBackend {
-        /// Index of the service.
-        service: usize,
-        /// Index of the backend in it.
-        backend: usize,
-    },
-    /// Somebody else claims a VIP.
-    Conflict {
-        /// Index of the VIP.
-        vip: usize,
-        /// Who.
-        by: Claimant,
-    },
-    /// A VIP's state changed.
-    Transition(Transition),
-}
 
 /// One node's decisions.
 #[derive(Debug)]

@@ -1,0 +1,146 @@
+//! What follows from the members' advertisements and from the passing of time, state by state.
+
+use std::time::Duration;
+
+use super::{Election, Hold, Orders, State, Surroundings, Watch};
+use crate::core::contract::Output;
+use crate::core::message::Mac;
+use crate::core::suspicion::Step;
+use crate::core::transition::{Cause, VipState};
+
+impl Election {
+    /// Looks at what the members say and at what is due. To be called after everything that happened.
+    pub(in crate::core) fn step(&mut self, around: &Surroundings<'_>, out: &mut Orders) {
+        self.term = self.term.max(around.members.highest_term(self.id));
+        // Every pass either settles or leaves the state it began with, and no state is entered twice.
+        for _ in 0..4 {
+            let settled = match std::mem::replace(&mut self.state, State::Initialize) {
+                State::Initialize => self.step_initialize(around, out),
+                State::Backup(watch) => self.step_backup(watch, around, out),
+                State::Active(hold) => self.step_active(hold, around, out),
+            };
+            if settled {
+                return;
+            }
+        }
+    }
+
+    fn step_initialize(&mut self, around: &Surroundings<'_>, out: &mut Orders) -> bool {
+        if self.obstacle(around).is_some() {
+            return true;
+        }
+        self.state = State::Backup(self.look_again(None, around));
+        self.tell(VipState::Initialize, Cause::Ready, None, around.now, out);
+        false
+    }
+
+    fn step_backup(&mut self, watch: Watch, around: &Surroundings<'_>, out: &mut Orders) -> bool {
+        if let Some(cause) = self.obstacle(around) {
+            if let Watch::Claiming { .. } = watch {
+                out.push(Output::Release { vip: self.index });
+            }
+            self.tell(VipState::Backup, cause, None, around.now, out);
+            return true;
+        }
+        let now = around.now;
+        let heard = self.heard_holder(around);
+        let watch = match (watch, heard) {
+            // A claim goes on against a lower holder, which will yield to it, and ends before a higher one.
+            (claim @ Watch::Claiming { .. }, Some(holder)) if self.outranks(holder, around) => claim,
+            (Watch::Claiming { .. }, Some(holder)) => {
+                out.push(Output::Release { vip: self.index });
+                self.follow(holder, around)
+            }
+            (Watch::Claiming { cause, phases, decided_at, until }, None) => {
+                if now >= until {
+                    // The guard didn't answer in time.
+                    out.push(Output::Release { vip: self.index });
+                    self.look_again(None, around)
+                } else {
+                    Watch::Claiming { cause, phases, decided_at, until }
+                }
+            }
+            (Watch::Following { .. } | Watch::Suspecting(_) | Watch::Vacated { .. }, Some(holder)) => {
+                self.follow(holder, around)
+            }
+            (Watch::Following { holder, suspect_at }, None) => {
+                let claims = around
+                    .members
+                    .get(holder)
+                    .and_then(|m| m.part(self.id))
+                    .is_some_and(|part| part.state == VipState::Active);
+                if claims && now < suspect_at {
+                    Watch::Following { holder, suspect_at }
+                } else {
+                    self.look_again(claims.then_some(holder), around)
+                }
+            }
+            (Watch::Suspecting(mut suspicion), None) => match suspicion.step(self.rank(around), now) {
+                Step::Wait => Watch::Suspecting(suspicion),
+                Step::Probe => {
+                    let holder = suspicion.holder();
+                    let mac =
+                        holder.and_then(|id| around.members.get(id)?.part(self.id)).map(|part| part.mac);
+                    out.push(Output::ProbeAddress {
+                        vip: self.index,
+                        mac: mac.filter(|m| *m != Mac::default()),
+                    });
+                    if let Some(to) = holder {
+                        out.push(Output::Probe { to });
+                    }
+                    Watch::Suspecting(suspicion)
+                }
+                Step::Take => {
+                    let silent = suspicion.holder().and_then(|id| around.members.get(id));
+                    let cause = if silent.is_some() { Cause::HolderSilent } else { Cause::Vacant };
+                    let last_word = silent.map_or(suspicion.since(), |m| m.heard_at());
+                    let detect = suspicion.since().since(last_word);
+                    self.claim(cause, detect, now.since(suspicion.since()), around, out)
+                }
+            },
+            (Watch::Vacated { since, claim_at, mine }, None) => {
+                if now < claim_at {
+                    Watch::Vacated { since, claim_at, mine }
+                } else if mine {
+                    self.claim(Cause::Resignation, Duration::ZERO, now.since(since), around, out)
+                } else {
+                    // Whoever should have taken it may have done so unheard: ask the address itself.
+                    self.look_again(None, around)
+                }
+            }
+        };
+        self.state = State::Backup(watch);
+        true
+    }
+
+    fn step_active(&mut self, hold: Hold, around: &Surroundings<'_>, out: &mut Orders) -> bool {
+        let now = around.now;
+        self.state = State::Active(match hold {
+            Hold::Holding { until } => {
+                if let Some(cause) = self.obstacle(around) {
+                    self.release(self.best_candidate(around, |_| true), cause, now, out)
+                } else if now >= until {
+                    self.release(None, Cause::HoldExpired, now, out)
+                } else if let Some(other) = self.heard_holder(around) {
+                    if self.outranks(other, around) {
+                        // Said once for each of the other's advertisements, by the core.
+                        Hold::Holding { until }
+                    } else {
+                        self.release(Some(other), Cause::Conflict, now, out)
+                    }
+                } else if let Some(better) = self.challenger(around) {
+                    self.release(Some(better), Cause::Priority, now, out)
+                } else {
+                    Hold::Holding { until }
+                }
+            }
+            Hold::Releasing { successor, cause, ask_again_at } if now >= ask_again_at => {
+                self.release(successor, cause, now, out)
+            }
+            Hold::Releasing { successor, cause, ask_again_at } => {
+                Hold::Releasing { successor, cause, ask_again_at }
+            }
+        });
+        true
+    }
+}
