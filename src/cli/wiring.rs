@@ -18,7 +18,7 @@ pub(super) fn run(arguments: RunArguments) -> Result<ExitCode, Failure> {
     match node::run(&RunOptions { config, node, log }) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(RunError::Problems(text)) => {
-            complain(&text);
+            complain(&format!("{}\n", text.trim_end()));
             Ok(ExitCode::from(1))
         }
         Err(RunError::Refused { status, message, hint }) => {
@@ -45,15 +45,9 @@ pub(super) fn guard() -> ExitCode {
     guard::main()
 }
 
-/// A configuration's warnings, or else its errors and warnings; as the user reads them, every line ended.
-pub(super) fn judge(text: &str, name: &str) -> Result<Result<String, String>, Failure> {
-    Ok(config::parse(text, name).map(|(_, lints)| config::warnings(name, &lints)).map_err(|p| p.to_string()))
-}
-
 /// The configuration in `file`, if it is there and can be used.
 pub(super) fn load(file: &Path) -> Option<Config> {
-    let text = std::fs::read_to_string(file).ok()?;
-    config::parse(&text, &file.to_string_lossy()).ok().map(|(config, _)| config)
+    config::load(file).ok().map(|(config, _)| config)
 }
 
 /// One configuration from `keepalived`'s and `haproxy`'s files.

@@ -6,6 +6,8 @@
 use std::fmt::{Display, Write as _};
 use std::net::IpAddr;
 
+use sha2::{Digest, Sha256};
+
 use super::{
     Backend, Balance, Check, Cluster, Config, Endpoint, HealthCheck, PerNode, ProbeKind, Quorum, Service,
     Timeouts, Track, Tracked, Vip, VipAddress, duration_text,
@@ -14,9 +16,9 @@ use super::{
 /// How many digits stand for a digest where people read it.
 const SHORT: usize = 8;
 
-/// BLAKE3 over a canonical rendering of all but `seeds`, `secret_file` and `[admin]`.
+/// SHA-256 over a canonical rendering of all but `seeds`, `secret_file` and `[admin]`.
 pub fn digest(config: &Config) -> [u8; 32] {
-    *blake3::hash(canonical(config).as_bytes()).as_bytes()
+    Sha256::digest(canonical(config)).into()
 }
 
 /// The whole digest in hexadecimal, for metrics.

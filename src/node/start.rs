@@ -98,15 +98,7 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
 }
 
 fn read(file: &Path) -> Result<Config, RunError> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        let message = match error.kind() {
-            io::ErrorKind::NotFound => format!("`{}` doesn't exist", file.display()),
-            _ => format!("`{}` can't be read: {error}", file.display()),
-        };
-        RunError::new(1, message, "`--config FILE` names the configuration; `chinthe import` writes one")
-    })?;
-    let (config, lints) =
-        config::parse(&text, &file.display().to_string()).map_err(|p| RunError::Problems(p.to_string()))?;
+    let (config, lints) = config::load(file).map_err(|error| RunError::Problems(error.to_string()))?;
     for lint in &lints {
         tracing::warn!(line = lint.line, "{}", lint.message);
     }
