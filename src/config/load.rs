@@ -12,7 +12,7 @@ use super::{Config, LARGEST_FILE, Lint, Problem, Problems, parse, too_large};
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// It can't be read.
-    #[error("error: {path}: {source}\nhint: {}", hint(source))]
+    #[error("error: `{path}` can't be read: {}\nhint: {}", reason(source), hint(source))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -48,6 +48,15 @@ fn not_text(file: &str, bytes: &[u8]) -> Problems {
         hint: Some("save the file as UTF-8".into()),
     };
     Problems { file: file.to_owned(), list: vec![problem] }
+}
+
+fn reason(source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::NotFound => "it doesn't exist".into(),
+        io::ErrorKind::PermissionDenied => "no permission".into(),
+        io::ErrorKind::IsADirectory => "it is a folder".into(),
+        _ => source.to_string(),
+    }
 }
 
 fn hint(source: &io::Error) -> &'static str {
@@ -96,7 +105,7 @@ mod tests {
     #[test]
     fn a_missing_file_and_a_folder_say_what_to_do() {
         let missing = said(Path::new("/nonexistent/chinthe.toml"));
-        assert!(missing.starts_with("error: /nonexistent/chinthe.toml: No such file"), "{missing}");
+        assert!(missing.starts_with("error: `/nonexistent/chinthe.toml` can't be read: it doesn't exist"), "{missing}");
         assert!(missing.contains("\nhint: name the file with --config FILE"), "{missing}");
         assert!(said(&std::env::temp_dir()).contains("hint: it must be a file of TOML text"));
     }
