@@ -16,6 +16,7 @@ mod service;
 mod snapshot;
 mod start;
 mod throttle;
+mod watchdog;
 
 use std::io;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 
 use crate::admin;
-use crate::guard::clock;
+use crate::guard::{clock, scheduling};
 use crate::proxy::{self, Plan, Proxy};
 use crate::telemetry::{self, Layout, Metrics, log};
 
@@ -92,8 +93,13 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         RunError::new(2, format!("can't start: {error}"), "see `ulimit -n` and `ulimit -u`")
     })?;
     let proxy = Arc::clone(&driver.proxy);
+    if let Err(error) = scheduling::lock_memory() {
+        tracing::debug!(%error, "memory isn't locked");
+    }
     let thread = std::thread::Builder::new().name("driver".into()).spawn(move || {
-        raise_priority();
+        if let Err(error) = scheduling::raise(scheduling::DRIVER) {
+            tracing::debug!(%error, "no real-time priority");
+        }
         driver.run();
     });
     let thread =
@@ -199,19 +205,11 @@ fn assemble(
         addresses,
         members: Vec::new(),
         throttle: throttle::Throttle::default(),
+        guard_watch: watchdog::GuardWatch::default(),
+        worker_watch: watchdog::WorkerWatch::default(),
+        workers_turn: true,
         published_at: clock::now(),
         leaving_since: None,
     };
     Ok((driver, service))
-}
-
-/// The driver before everything else on this machine, where that is allowed: a late driver is a lost VIP.
-#[allow(unsafe_code)]
-fn raise_priority() {
-    let parameter = libc::sched_param { sched_priority: 10 };
-    // SAFETY: the calling thread's own scheduling, by a parameter that outlives the call.
-    let raised = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const parameter) } == 0;
-    if !raised {
-        tracing::debug!("no real-time priority: {}", io::Error::last_os_error());
-    }
 }

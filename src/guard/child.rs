@@ -27,6 +27,7 @@ use super::channel::{Channel, Received, awaitable};
 use super::clock::now;
 use super::held::{Hold, Interface, REFRESH, Vip};
 use super::protocol::{Order, Report, Start};
+use super::scheduling;
 
 /// The dead daemon's peers are told this often, this far apart.
 const LAST_WORDS: u32 = 3;
@@ -48,6 +49,9 @@ struct Guard {
 /// Runs the guard on `socket` until the daemon's end closes.
 pub(super) fn main(socket: OwnedFd) -> ExitCode {
     ignore_signals();
+    // Both are welcome, and neither is needed.
+    let _ = scheduling::raise(scheduling::GUARD);
+    let _ = scheduling::lock_memory();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),

@@ -17,6 +17,7 @@ mod child;
 pub mod clock;
 mod held;
 mod protocol;
+pub mod scheduling;
 
 use std::collections::VecDeque;
 use std::io;
@@ -95,6 +96,9 @@ pub enum GuardError {
     /// It ended.
     #[error("the guard has ended")]
     Ended,
+    /// It doesn't answer.
+    #[error("the guard doesn't answer")]
+    Hung,
     /// It couldn't be started or talked to.
     #[error("the guard can't be reached: {0}")]
     Unreachable(#[from] io::Error),

@@ -8,6 +8,8 @@
 //! It measures its own lateness: after a late wake-up everything that has come is read before any of the
 //! core's deadlines counts. Nothing in here waits for anything but the next event or deadline.
 
+mod actions;
+
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -18,11 +20,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::watch;
 
 use crate::config::{Config, Endpoint, Identity};
-use crate::core::{Cause, Claimant, Core, Input, Mac, MemberState, Message, Output, Phases, Time, VipState};
+use crate::core::{Cause, Core, Input, Mac, MemberState, Output, Phases, Time};
 use crate::guard::{Guard, GuardError, Report, clock};
 use crate::peers::{self, Peers};
-use crate::proxy::{self, Proxy, Route, Routes, Target};
-use crate::telemetry::{self, Channel, Direction, Metrics, log_transition};
+use crate::proxy::{self, Proxy};
+use crate::telemetry::{self, Channel, Direction, Metrics};
 use crate::wire::seal;
 
 use super::mailbox::{Event, Mailbox};
@@ -30,6 +32,7 @@ use super::service::Prober;
 use super::snapshot::{self, Snapshot, VipFacts};
 use super::start::Wards;
 use super::throttle::Throttle;
+use super::watchdog::{GuardWatch, WorkerWatch};
 
 /// So many datagrams are handled before other things are looked at.
 const PORTION: usize = 256;
@@ -61,6 +64,9 @@ pub(super) struct Driver {
     pub(super) addresses: Vec<Vec<Option<SocketAddr>>>,
     pub(super) members: Vec<(String, MemberState)>,
     pub(super) throttle: Throttle,
+    pub(super) guard_watch: GuardWatch,
+    pub(super) worker_watch: WorkerWatch,
+    pub(super) workers_turn: bool,
     pub(super) published_at: Time,
     pub(super) leaving_since: Option<Time>,
 }
@@ -98,6 +104,7 @@ impl Driver {
             let now = clock::now();
             if now.since(deadline) > LATE.max(self.core.interval() / 2) {
                 tracing::warn!(late_ms = now.since(deadline).as_millis(), "the driver was late");
+                self.worker_watch.start_afresh(now);
                 self.handle(Input::Stalled);
             }
             self.read_guard();
@@ -106,6 +113,8 @@ impl Driver {
             if clock::now() >= self.core.next_deadline(clock::now()) {
                 self.handle(Input::Deadline);
             }
+            self.watch_guard();
+            self.watch_workers();
             self.revive_guard();
             self.publish();
             if self.is_done() {
@@ -163,6 +172,7 @@ impl Driver {
     }
 
     fn heard_guard(&mut self, report: Report) {
+        self.guard_watch.answered();
         match report {
             Report::Held { vip, until } => {
                 self.vips[vip].facts.address_present = true;
@@ -211,6 +221,24 @@ impl Driver {
             guard.kill();
         }
         self.guard_again_at = clock::now();
+        self.guard_watch.answered();
+    }
+
+    fn watch_guard(&mut self) {
+        if self.guard.is_some() && self.guard_watch.is_hung(clock::now()) {
+            self.lost_guard(&GuardError::Hung);
+        }
+    }
+
+    /// A worker that is stuck serves nobody whom the kernel hands it: better another node.
+    fn watch_workers(&mut self) {
+        let turn = self.worker_watch.all_turn(&self.proxy.beats(), clock::now());
+        if std::mem::replace(&mut self.workers_turn, turn) != turn {
+            tracing::error!(turn, "a proxy worker is stuck, or turns again");
+            for service in 0..self.config.services.len() {
+                self.handle(Input::Listening { service, listening: turn });
+            }
+        }
     }
 
     fn revive_guard(&mut self) {
@@ -332,98 +360,6 @@ impl Driver {
             );
         }
         self.handle(Input::ConnectFailed { service, backend });
-    }
-
-    fn carry_out(&mut self, output: Output) {
-        match output {
-            Output::Advertise(advertisement) => {
-                let holder = self.core.elections().iter().any(|e| e.state() == VipState::Active);
-                let (sent, beacons) = self.peers.advertise(advertisement, holder);
-                for _ in 0..sent {
-                    self.metrics.message(Channel::Advertisement, Direction::Out);
-                }
-                for _ in 0..beacons {
-                    self.metrics.message(Channel::Beacon, Direction::Out);
-                }
-            }
-            Output::Reply { to, advertisement } => self.send(to, &Message::Advertisement(advertisement)),
-            Output::Probe { to } => self.send(to, &Message::Probe),
-            Output::Send { to, message } => self.send(to, &message),
-            Output::Hold { vip, until, term } => self.order(|guard| guard.hold(vip, until, term)),
-            Output::Release { vip } => self.order(|guard| guard.release(vip)),
-            Output::Announce { vip } => self.order(|guard| guard.announce(vip)),
-            Output::ProbeAddress { vip, mac } => self.order(|guard| guard.probe(vip, mac)),
-            Output::RoutesChanged => self.route(),
-            Output::BackendChanged { service, backend, change } => {
-                let (service, backend) = self.names(service, backend);
-                let (from, to) = (change.from.as_str(), change.to.as_str());
-                tracing::info!(service, backend, from, to, "backend");
-            }
-            Output::ProbeBackend { service, backend } => self.prober.probe(service, backend),
-            Output::Conflict { vip, by } => self.conflict(vip, by),
-            Output::Transition(transition) => {
-                let vip = transition.vip;
-                log_transition(self.name(vip), &transition);
-                self.metrics.transition(&transition);
-                self.vips[vip].facts.since = Timestamp::now();
-                self.vips[vip].taken = transition.phases.map(|phases| (phases, clock::now()));
-            }
-        }
-    }
-
-    fn send(&mut self, to: crate::core::MemberId, message: &Message) {
-        if let Some(address) = self.core.members().get(to).map(crate::core::Member::address) {
-            self.peers.send(address, message);
-            self.metrics.message(Channel::Advertisement, Direction::Out);
-        }
-    }
-
-    fn order(&mut self, order: impl FnOnce(&Guard) -> Result<(), GuardError>) {
-        if let Some(guard) = &self.guard
-            && let Err(error) = order(guard)
-        {
-            self.lost_guard(&error);
-        }
-    }
-
-    fn conflict(&mut self, vip: usize, by: Claimant) {
-        let (source, who) = match by {
-            Claimant::Address(Mac(mac)) => {
-                ("arp", mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
-            }
-            Claimant::Member(id) => {
-                let name = self.core.members().get(id).map(|m| m.name().to_owned());
-                ("advertisement", name.unwrap_or_default())
-            }
-        };
-        self.metrics.conflict(vip, source);
-        if let Some(more) = self.throttle.admit(("conflict", source), clock::now()) {
-            tracing::warn!(vip = self.name(vip), source, by = who, more, "somebody else claims the VIP");
-        }
-    }
-
-    /// Tells the workers which backends may be used.
-    fn route(&self) {
-        let services = self.core.services().iter().enumerate().map(|(service, known)| {
-            let mut route = Route { targets: Vec::new(), reserve: Vec::new() };
-            for (backend, state) in known.backends().iter().enumerate() {
-                let Some(address) = self.addresses[service][backend] else { continue };
-                let weight = self.config.services[service].backends[backend].weight;
-                let target = Target { backend, address, weight };
-                if state.usable() {
-                    route.targets.push(target);
-                } else if state.verdict() == crate::core::Verdict::Up {
-                    route.reserve.push(target);
-                }
-            }
-            route
-        });
-        self.proxy.route(Arc::new(Routes { services: services.collect() }));
-    }
-
-    fn tell_guard_of_peers(&mut self) {
-        let peers = self.peers.known();
-        self.order(|guard| guard.set_peers(peers));
     }
 
     fn publish(&mut self) {

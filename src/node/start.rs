@@ -269,7 +269,7 @@ fn refused_peers(error: &PeersError) -> RunError {
 fn refused_guard(error: GuardError) -> RunError {
     match error {
         GuardError::Refused { error, hint } => RunError::new(2, error, hint),
-        error @ (GuardError::Ended | GuardError::Unreachable(_)) => {
+        error @ (GuardError::Ended | GuardError::Hung | GuardError::Unreachable(_)) => {
             RunError::new(2, error, "run `chinthe` as root, and see whether its own file may be executed")
         }
     }

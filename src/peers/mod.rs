@@ -226,3 +226,6 @@ impl Peers {
 
 /// Nobody makes this node talk to more addresses than this.
 const KNOWN: usize = 128;
+
+#[cfg(test)]
+mod tests;

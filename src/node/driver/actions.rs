@@ -1,0 +1,111 @@
+//! What the core asks for, carried out.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Driver;
+use crate::core::{Claimant, Mac, Member, MemberId, Message, Output, Verdict, VipState};
+use crate::guard::{Guard, GuardError, clock};
+use crate::proxy::{Route, Routes, Target};
+use crate::telemetry::{Channel, Direction, log_transition};
+
+impl Driver {
+    pub(super) fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Advertise(advertisement) => {
+                let holder = self.core.elections().iter().any(|e| e.state() == VipState::Active);
+                let (sent, beacons) = self.peers.advertise(advertisement, holder);
+                for _ in 0..sent {
+                    self.metrics.message(Channel::Advertisement, Direction::Out);
+                }
+                for _ in 0..beacons {
+                    self.metrics.message(Channel::Beacon, Direction::Out);
+                }
+            }
+            Output::Reply { to, advertisement } => self.send(to, &Message::Advertisement(advertisement)),
+            Output::Probe { to } => self.send(to, &Message::Probe),
+            Output::Send { to, message } => self.send(to, &message),
+            Output::Hold { vip, until, term } => self.ask(|guard| guard.hold(vip, until, term)),
+            Output::Release { vip } => self.ask(|guard| guard.release(vip)),
+            Output::Announce { vip } => self.order(|guard| guard.announce(vip)),
+            Output::ProbeAddress { vip, mac } => self.ask(|guard| guard.probe(vip, mac)),
+            Output::RoutesChanged => self.route(),
+            Output::BackendChanged { service, backend, change } => {
+                let (service, backend) = self.names(service, backend);
+                let (from, to) = (change.from.as_str(), change.to.as_str());
+                tracing::info!(service, backend, from, to, "backend");
+            }
+            Output::ProbeBackend { service, backend } => self.prober.probe(service, backend),
+            Output::Conflict { vip, by } => self.conflict(vip, by),
+            Output::Transition(transition) => {
+                let vip = transition.vip;
+                log_transition(self.name(vip), &transition);
+                self.metrics.transition(&transition);
+                self.vips[vip].facts.since = Timestamp::now();
+                self.vips[vip].taken = transition.phases.map(|phases| (phases, clock::now()));
+            }
+        }
+    }
+
+    fn send(&mut self, to: MemberId, message: &Message) {
+        if let Some(address) = self.core.members().get(to).map(Member::address) {
+            self.peers.send(address, message);
+            self.metrics.message(Channel::Advertisement, Direction::Out);
+        }
+    }
+
+    /// An order that is answered.
+    fn ask(&mut self, order: impl FnOnce(&Guard) -> Result<(), GuardError>) {
+        self.guard_watch.asked(clock::now());
+        self.order(order);
+    }
+
+    fn order(&mut self, order: impl FnOnce(&Guard) -> Result<(), GuardError>) {
+        if let Some(guard) = &self.guard
+            && let Err(error) = order(guard)
+        {
+            self.lost_guard(&error);
+        }
+    }
+
+    fn conflict(&mut self, vip: usize, by: Claimant) {
+        let (source, who) = match by {
+            Claimant::Address(Mac(mac)) => {
+                ("arp", mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
+            }
+            Claimant::Member(id) => {
+                let name = self.core.members().get(id).map(|m| m.name().to_owned());
+                ("advertisement", name.unwrap_or_default())
+            }
+        };
+        self.metrics.conflict(vip, source);
+        if let Some(more) = self.throttle.admit(("conflict", source), clock::now()) {
+            tracing::warn!(vip = self.name(vip), source, by = who, more, "somebody else claims the VIP");
+        }
+    }
+
+    /// Tells the workers which backends may be used.
+    pub(super) fn route(&self) {
+        let services = self.core.services().iter().enumerate().map(|(service, known)| {
+            let mut route = Route { targets: Vec::new(), reserve: Vec::new() };
+            for (backend, state) in known.backends().iter().enumerate() {
+                let Some(address) = self.addresses[service][backend] else { continue };
+                let weight = self.config.services[service].backends[backend].weight;
+                let target = Target { backend, address, weight };
+                if state.usable() {
+                    route.targets.push(target);
+                } else if state.verdict() == Verdict::Up {
+                    route.reserve.push(target);
+                }
+            }
+            route
+        });
+        self.proxy.route(Arc::new(Routes { services: services.collect() }));
+    }
+
+    pub(super) fn tell_guard_of_peers(&mut self) {
+        let peers = self.peers.known();
+        self.order(|guard| guard.set_peers(peers));
+    }
+}
