@@ -209,6 +209,7 @@ fn assemble(
         worker_watch: watchdog::WorkerWatch::default(),
         workers_turn: true,
         published_at: clock::now(),
+        news: true,
         leaving_since: None,
     };
     Ok((driver, service))

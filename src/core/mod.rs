@@ -280,8 +280,8 @@ impl Core {
 
     fn link(&mut self, vip: usize, up: bool, mac: Mac) {
         let Some(link) = self.links.get_mut(vip) else { return };
-        if std::mem::replace(link, up) && !up {
-            // What was probed before says nothing about the network that comes back.
+        if std::mem::replace(link, up) != up {
+            // What was probed before says nothing about the network that comes back, nor do tries without one.
             self.start_round();
         }
         self.elections[vip].set_mac(mac);

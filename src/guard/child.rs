@@ -267,11 +267,15 @@ impl Guard {
         gone
     }
 
+    /// Lets go of what nobody has fed: the daemon hangs, or is too late to be believed.
     async fn expire(&mut self) {
         let now = now();
         for vip in 0..self.vips.len() {
-            if self.vips[vip].hold.as_ref().is_some_and(|hold| now >= hold.until) && self.let_go(vip).await {
+            if self.vips[vip].hold.as_ref().is_some_and(|hold| now >= hold.until)
+                && let Some(word) = self.last_word(vip).await
+            {
                 self.report(&Report::Expired { vip });
+                self.tell_peers(&word);
             }
         }
     }
@@ -410,24 +414,30 @@ impl Guard {
     async fn bury(mut self) {
         let mut words = Vec::new();
         for vip in 0..self.vips.len() {
-            let Some(hold) = &self.vips[vip].hold else { continue };
-            let resignation =
-                Resignation { id: 0, vip: VipId(self.vips[vip].id), term: hold.term, successor: None };
-            // What the kernel may still have isn't resigned: the lease ends it, and peers see that it answers.
-            if self.let_go(vip).await {
-                words.push(message::encode(&Message::Resignation(resignation)));
-            }
+            words.extend(self.last_word(vip).await);
         }
         for round in 0..LAST_WORDS {
             if round > 0 {
                 tokio::time::sleep(BETWEEN_LAST_WORDS * round).await;
             }
             for word in &words {
-                let sealed = self.voice.seal(word);
-                for peer in &self.peers {
-                    let _ = self.mouth.send_to(&sealed, peer);
-                }
+                self.tell_peers(word);
             }
+        }
+    }
+
+    /// Lets go of a VIP that is held, and returns the resignation from it. `None` when it isn't held, and when
+    /// the kernel may still have it: then the lease ends it, and peers see that it answers until then.
+    async fn last_word(&mut self, vip: usize) -> Option<Vec<u8>> {
+        let term = self.vips[vip].hold.as_ref()?.term;
+        let resignation = Resignation { id: 0, vip: VipId(self.vips[vip].id), term, successor: None };
+        self.let_go(vip).await.then(|| message::encode(&Message::Resignation(resignation)))
+    }
+
+    fn tell_peers(&mut self, word: &[u8]) {
+        let sealed = self.voice.seal(word);
+        for peer in &self.peers {
+            let _ = self.mouth.send_to(&sealed, peer);
         }
     }
 

@@ -40,6 +40,8 @@ const PORTION: usize = 256;
 const LATE: Duration = Duration::from_millis(15);
 /// A guard that can't be started is tried again after this.
 const GUARD_AGAIN: Duration = Duration::from_secs(1);
+/// The least time between two snapshots without news.
+const PUBLISH_AGAIN: Duration = Duration::from_millis(20);
 /// How long a stopping node waits for its successors' acknowledgements.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -68,6 +70,8 @@ pub(super) struct Driver {
     pub(super) worker_watch: WorkerWatch,
     pub(super) workers_turn: bool,
     pub(super) published_at: Time,
+    /// Something has happened that must be shown at once.
+    pub(super) news: bool,
     pub(super) leaving_since: Option<Time>,
 }
 
@@ -288,6 +292,10 @@ impl Driver {
 
     fn rejected(&mut self, channel: seal::Channel, reason: seal::Reject) {
         self.metrics.rejected(counted(channel), reason.as_str());
+        if reason == seal::Reject::Unproven {
+            // Every acquaintance begins with it.
+            return;
+        }
         let (channel, reason) = (channel.as_str(), reason.as_str());
         if let Some(more) = self.throttle.admit((channel, reason), clock::now()) {
             tracing::warn!(channel, reason, more, "a peer's datagram was refused");
@@ -362,8 +370,12 @@ impl Driver {
         self.handle(Input::ConnectFailed { service, backend });
     }
 
+    /// Shows the state as it is: at once after a transition, else often enough to be true within an interval.
     fn publish(&mut self) {
         let now = clock::now();
+        if !std::mem::take(&mut self.news) && now.since(self.published_at) < PUBLISH_AGAIN.min(self.core.interval()) {
+            return;
+        }
         self.tell_of_members(now);
         let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts).collect();
         let snapshot = snapshot::take(

@@ -42,6 +42,7 @@ impl Driver {
                 let vip = transition.vip;
                 log_transition(self.name(vip), &transition);
                 self.metrics.transition(&transition);
+                self.news = true;
                 self.vips[vip].facts.since = Timestamp::now();
                 self.vips[vip].taken = transition.phases.map(|phases| (phases, clock::now()));
             }
