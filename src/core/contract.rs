@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::administration::{Target, Word};
 use super::election::Claimant;
 use super::message::{Advertisement, Boot, Mac, MemberId, Message, Resignation, VipId};
 use super::priority::Weight;
 use super::service::{Change, ServiceSettings};
 use super::time::Time;
-use super::transition::{Cause, Transition};
+use super::transition::{Cause, Transition, Verdict};
 
 /// What the core needs to know at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Settings {
     pub address: IpAddr,
     /// The program's version.
     pub version: String,
+    /// How long to wait at the start for what the cluster knows already; zero when there is nobody to ask.
+    pub sync_patience: Duration,
     /// The first bytes of the configuration's digest.
     pub config: [u8; 8],
     /// How many other nodes the configuration names: once all of them have been heard, membership has settled.
@@ -94,6 +97,24 @@ pub enum Input {
         /// Whether it succeeded.
         success: bool,
     },
+    /// What another member sees of a service's backends.
+    Viewed {
+        /// Who.
+        member: MemberId,
+        /// Index of the service.
+        service: usize,
+        /// In the file's order.
+        verdicts: Vec<Verdict>,
+    },
+    /// What an operator says, here or on another node.
+    Said {
+        /// Of what.
+        target: Target,
+        /// What, and when.
+        word: Word,
+    },
+    /// What the cluster knew before this node's start has arrived.
+    Synced,
     /// A connection to a backend failed, or is overdue.
     ConnectFailed {
         /// Index of the service.
@@ -216,6 +237,29 @@ pub enum Output {
         backend: usize,
         /// From what to what.
         change: Change,
+    },
+    /// Stop probing a backend, or begin again, at once.
+    PauseProbes {
+        /// Index of the service.
+        service: usize,
+        /// Index of the backend in it.
+        backend: usize,
+        /// Stop, or begin.
+        pause: bool,
+    },
+    /// Something an operator said is news: to be passed on to all members.
+    AdministrationChanged {
+        /// Of what.
+        target: Target,
+        /// What, and when.
+        word: Word,
+    },
+    /// A member is gone for good: nobody needs to be told anything there any more.
+    Forgotten {
+        /// Which.
+        member: MemberId,
+        /// Where it was.
+        address: IpAddr,
     },
     /// Probe a backend now.
     ProbeBackend {

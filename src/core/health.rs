@@ -47,6 +47,11 @@ impl Health {
         self.verdict() != before
     }
 
+    /// Unknown again: nobody has looked for a while.
+    pub fn forget(&mut self) {
+        self.state = State::Unknown;
+    }
+
     /// What it has come to.
     pub fn verdict(&self) -> Verdict {
         match self.state {

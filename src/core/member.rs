@@ -13,6 +13,11 @@ const SUSPECT_HALF_INTERVALS: u32 = 3;
 /// A member counts as dead, for status and as a candidate, after this many intervals of silence.
 const DEAD_INTERVALS: u32 = 4;
 
+/// A member that said it would go is shown for this long.
+const LEFT_SHOWN: Duration = Duration::from_mins(1);
+/// A dead one for this long: it may come back.
+const DEAD_SHOWN: Duration = Duration::from_mins(10);
+
 /// Everybody this node has heard, but for itself.
 #[derive(Debug, Clone, Default)]
 pub struct Members {
@@ -116,6 +121,28 @@ impl Members {
         if let Some(member) = self.members.get_mut(&id) {
             member.buried = true;
         }
+    }
+
+    /// Takes out whoever has been gone for long enough.
+    pub fn forget_gone(&mut self, now: Time) -> Vec<(MemberId, IpAddr)> {
+        let is_gone = |m: &Member| match m.state(now) {
+            MemberState::Alive | MemberState::Suspect => false,
+            MemberState::Dead => now.since(m.heard_at) > DEAD_SHOWN,
+            MemberState::Left => now.since(m.heard_at) > LEFT_SHOWN,
+        };
+        let gone: Vec<_> = self.iter().filter(|(_, m)| is_gone(m)).map(|(id, m)| (id, m.address)).collect();
+        for (id, _) in &gone {
+            self.members.remove(id);
+        }
+        gone
+    }
+
+    /// The members heard lately that hold the VIP or could.
+    pub fn eligible(&self, vip: VipId, now: Time) -> impl Iterator<Item = (MemberId, &VipAdvertisement)> {
+        self.iter()
+            .filter(move |(_, m)| m.is_fresh(now))
+            .filter_map(move |(id, m)| Some((id, m.part(vip)?)))
+            .filter(|(_, part)| part.state != VipState::Initialize)
     }
 
     /// Everybody, in the order of their ids.

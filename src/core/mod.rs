@@ -7,8 +7,10 @@
 //!
 //! `Core` is a composition of small machines, none of which knows the others: `health` (rise and fall),
 //! `service` (which backends may be used), `priority` (weights), `member` (who has been heard), `readiness`
-//! (may this node hold anything yet), `election` with `suspicion` (one per VIP) and `outbox` (what must arrive).
+//! (may this node hold anything yet), `reach` (do others reach more backends), `administration` (what operators
+//! say), `election` with `suspicion` (one per VIP) and `outbox` (what must arrive).
 
+mod administration;
 pub mod balance;
 mod contract;
 mod election;
@@ -17,8 +19,10 @@ mod member;
 mod message;
 mod outbox;
 pub mod priority;
+mod reach;
 mod readiness;
 mod service;
+mod standing;
 mod suspicion;
 mod time;
 mod transition;
@@ -28,6 +32,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use self::administration::{AdminState, Administration, Aspect, Full, Setting, Stamp, Target, Word};
 pub use self::contract::{Input, Output, Settings, Tracked, VipSettings};
 pub use self::election::{Claimant, Election};
 pub use self::health::Health;
@@ -35,14 +40,14 @@ pub use self::member::{Member, MemberState, Members};
 pub use self::message::{
     Advertisement, Boot, Heard, Mac, MemberId, Message, Resignation, VipAdvertisement, VipId,
 };
-pub use self::service::{Backend, Change, Service, ServiceSettings};
+pub use self::service::{Administered, Backend, Change, Service, ServiceSettings};
 pub use self::time::Time;
 pub use self::transition::{Cause, Phases, Transition, Verdict, VipState};
 pub use self::view::Views;
 
 use self::election::{Event, Orders, Surroundings, hold_time};
 use self::outbox::Outbox;
-use self::priority::standing;
+use self::reach::Reach;
 use self::readiness::Readiness;
 
 /// How often nodes without any VIP tell the others that they are there.
@@ -55,6 +60,9 @@ pub struct Core {
     interval: Duration,
     members: Members,
     elections: Vec<Election>,
+    /// One for each election.
+    reach: Vec<Reach>,
+    administration: Administration,
     services: Vec<Service>,
     checks: Vec<Health>,
     readiness: Readiness,
@@ -79,7 +87,9 @@ impl Core {
             interval: interval.unwrap_or(INTERVAL_WITHOUT_VIPS),
             members: Members::default(),
             elections: elections.collect(),
-            readiness: Readiness::new(settings.expected_peers, now),
+            reach: vec![Reach::default(); settings.vips.len()],
+            administration: Administration::default(),
+            readiness: Readiness::new(settings.expected_peers, settings.sync_patience, now),
             services,
             checks: settings.checks.iter().map(|(rise, fall)| Health::new(*rise, *fall)).collect(),
             links: vec![false; settings.vips.len()],
@@ -115,6 +125,13 @@ impl Core {
                     check.record(success);
                 }
             }
+            Input::Viewed { member, service, verdicts } => self.viewed(member, service, &verdicts),
+            Input::Said { target, word } => {
+                if self.administration.hear(target.clone(), word) == Ok(true) {
+                    self.outputs.push_back(Output::AdministrationChanged { target, word });
+                }
+            }
+            Input::Synced => self.readiness.synced(),
             Input::ConnectFailed { service, backend } => {
                 if self.services.get_mut(service).is_some_and(|s| s.pass_over(backend)) {
                     self.outputs.push_back(Output::RoutesChanged);
@@ -160,7 +177,10 @@ impl Core {
             deadline =
                 election.deadline(&self.surroundings(vip, now)).map_or(deadline, |at| at.min(deadline));
         }
-        let others = [self.outbox.deadline(), self.readiness.deadline()];
+        for (vip, reach) in self.reach.iter().enumerate() {
+            deadline = reach.deadline(self.patience(vip)).map_or(deadline, |at| at.min(deadline));
+        }
+        let others = [self.outbox.deadline(), self.readiness.deadline(), self.administration.deadline(now)];
         others.into_iter().flatten().fold(deadline, Time::min)
     }
 
@@ -182,6 +202,16 @@ impl Core {
     /// The services, in the file's order.
     pub fn services(&self) -> &[Service] {
         &self.services
+    }
+
+    /// What operators have said.
+    pub fn administration(&self) -> &Administration {
+        &self.administration
+    }
+
+    /// Whether this node yields a VIP to one that reaches more backends.
+    pub fn yields(&self, vip: usize) -> bool {
+        self.reach.get(vip).is_some_and(Reach::yields)
     }
 
     /// The nodes' time between two advertisements.
@@ -299,6 +329,11 @@ impl Core {
 
     /// Everything that follows from what is known now.
     fn settle(&mut self, now: Time) {
+        self.administer(now);
+        for (member, address) in self.members.forget_gone(now) {
+            self.services.iter_mut().for_each(|service| service.forget(member));
+            self.outputs.push_back(Output::Forgotten { member, address });
+        }
         let usable = self.services.iter().any(Service::usable);
         let backends = self.services.iter().any(|s| !s.backends().is_empty());
         let facts = readiness::Facts {
@@ -312,7 +347,7 @@ impl Core {
             self.start_round();
         }
         for vip in 0..self.elections.len() {
-            let standing = self.standing(vip);
+            let standing = self.standing(vip, now);
             self.with_election(vip, now, |election, around, orders| {
                 election.set_standing(standing);
                 election.step(around, orders);
@@ -359,24 +394,11 @@ impl Core {
         }
     }
 
-    fn standing(&self, vip: usize) -> priority::Standing {
-        let settings = &self.settings.vips[vip];
-        let contributions = settings.track.iter().map(|(tracked, weight)| {
-            weight.contribution(match tracked {
-                Tracked::Service(index) => self.services.get(*index).and_then(Service::well),
-                Tracked::Check(index) => match self.checks.get(*index).map(Health::verdict) {
-                    None | Some(Verdict::Unknown) => None,
-                    Some(Verdict::Up) => Some(true),
-                    Some(Verdict::Down) => Some(false),
-                },
-            })
-        });
-        standing(settings.base_priority, contributions)
-    }
-
     fn surroundings(&self, vip: usize, now: Time) -> Surroundings<'_> {
         let obstacle = if self.leaving {
             Some(Cause::Shutdown)
+        } else if self.administration.node(&self.settings.name, now) != AdminState::Ready {
+            Some(Cause::Drain)
         } else if !self.links[vip] {
             Some(Cause::LinkDown)
         } else {

@@ -1,6 +1,7 @@
 //! Whether this node may hold anything: never before it can serve.
 //!
-//! Its proxy listens, a full round of probes is done, and membership has settled: every peer that the
+//! Its proxy listens, a full round of probes is done, what the cluster knows already has arrived (or can't be
+//! had), and membership has settled: every peer that the
 //! configuration names has been heard, or a second has passed. Losing all peers and all backends at once
 //! looks like a lost cable whose carrier stayed, and revokes it until a new full round.
 
@@ -20,6 +21,9 @@ pub(super) struct Readiness {
     expected_peers: usize,
     settles_at: Time,
     settled: bool,
+    /// Until when what the cluster knows already is waited for.
+    syncs_at: Time,
+    synced: bool,
     ready: bool,
     isolated: bool,
     peers_lost_at: Option<Time>,
@@ -52,17 +56,24 @@ pub(super) enum Verdict {
 }
 
 impl Readiness {
-    pub(super) fn new(expected_peers: usize, now: Time) -> Self {
+    pub(super) fn new(expected_peers: usize, sync_patience: Duration, now: Time) -> Self {
         Self {
             expected_peers,
             settles_at: now + LONELY,
             settled: false,
+            syncs_at: now + sync_patience,
+            synced: sync_patience.is_zero(),
             ready: false,
             isolated: false,
             peers_lost_at: None,
             backends_lost_at: None,
             had_backends: false,
         }
+    }
+
+    /// What the cluster knew before has arrived.
+    pub(super) fn synced(&mut self) {
+        self.synced = true;
     }
 
     /// Takes in the facts as they are now.
@@ -81,7 +92,9 @@ impl Readiness {
             }
             (Some(_), None) | (None, Some(_)) | (None, None) => false,
         };
-        self.ready = self.settled && !self.isolated && facts.listening && facts.round_complete;
+        // Gossip may be dead: the election goes on without it.
+        self.synced |= now >= self.syncs_at;
+        self.ready = self.settled && self.synced && !self.isolated && facts.listening && facts.round_complete;
         if self.isolated && !was_isolated { Verdict::Isolated } else { Verdict::Unchanged }
     }
 
@@ -98,7 +111,9 @@ impl Readiness {
 
     /// When time alone changes something.
     pub(super) fn deadline(&self) -> Option<Time> {
-        (!self.settled).then_some(self.settles_at)
+        let settles = (!self.settled).then_some(self.settles_at);
+        let syncs = (!self.synced).then_some(self.syncs_at);
+        settles.into_iter().chain(syncs).min()
     }
 }
 
@@ -129,7 +144,7 @@ mod tests {
             Facts { round_complete: false, ..GOOD },
             Facts { peers_heard: 0, ..GOOD },
         ] {
-            let mut readiness = Readiness::new(1, at(0));
+            let mut readiness = Readiness::new(1, Duration::ZERO, at(0));
             readiness.update(&facts, at(10));
             assert_eq!(readiness.obstacle(), Some(Cause::Ineligible), "{facts:?}");
             readiness.update(&GOOD, at(20));
@@ -141,7 +156,7 @@ mod tests {
     fn a_lone_node_is_ready_after_a_second() {
         for expected in [0, 1] {
             let alone = Facts { peers_heard: 0, ..GOOD };
-            let mut readiness = Readiness::new(expected, at(0));
+            let mut readiness = Readiness::new(expected, Duration::ZERO, at(0));
             readiness.update(&alone, at(999));
             assert!(readiness.obstacle().is_some());
             assert_eq!(readiness.deadline(), Some(at(1000)));
@@ -152,7 +167,7 @@ mod tests {
 
     #[test]
     fn losing_all_peers_and_all_backends_at_once_revokes_it_until_a_new_round() {
-        let mut readiness = Readiness::new(1, at(0));
+        let mut readiness = Readiness::new(1, Duration::ZERO, at(0));
         readiness.update(&GOOD, at(0));
         let no_peers = Facts { peers_lost: true, ..GOOD };
         readiness.update(&no_peers, at(1000));
@@ -169,10 +184,27 @@ mod tests {
 
     #[test]
     fn backends_lost_long_after_the_peers_do_not_revoke_it() {
-        let mut readiness = Readiness::new(1, at(0));
+        let mut readiness = Readiness::new(1, Duration::ZERO, at(0));
         readiness.update(&GOOD, at(0));
         readiness.update(&Facts { peers_lost: true, ..GOOD }, at(1000));
         readiness.update(&Facts { peers_lost: true, backends_usable: false, ..GOOD }, at(20_000));
+        assert_eq!(readiness.obstacle(), None);
+    }
+
+    #[test]
+    fn what_the_cluster_knows_already_is_waited_for_but_not_for_ever() {
+        let patience = Duration::from_secs(2);
+        let mut readiness = Readiness::new(1, patience, at(0));
+        readiness.update(&GOOD, at(100));
+        assert!(readiness.obstacle().is_some());
+        readiness.synced();
+        readiness.update(&GOOD, at(200));
+        assert_eq!(readiness.obstacle(), None);
+
+        let mut readiness = Readiness::new(1, patience, at(0));
+        readiness.update(&GOOD, at(100));
+        assert_eq!(readiness.deadline(), Some(at(2000)));
+        readiness.update(&GOOD, at(2000));
         assert_eq!(readiness.obstacle(), None);
     }
 }

@@ -1,5 +1,8 @@
 //! The services' backends as this node sees them: which may be used, and whether a service is well.
 
+use std::time::Duration;
+
+use super::administration::AdminState;
 use super::health::Health;
 use super::message::MemberId;
 use super::transition::Verdict;
@@ -8,8 +11,12 @@ use super::view::Views;
 /// What the core knows of one `[[service]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSettings {
-    /// One per backend, in the file's order.
-    pub backends: usize,
+    /// The service's name, for what operators say of it.
+    pub name: String,
+    /// The backends' names, in the file's order.
+    pub backends: Vec<String>,
+    /// The time between two probes of a backend.
+    pub interval: Duration,
     /// Successes in a row that bring a backend back.
     pub rise: u32,
     /// Failures in a row that take it out.
@@ -30,6 +37,9 @@ pub struct Backend {
     passed_over: bool,
     probed_in_round: bool,
     views: Views,
+    admin: AdminState,
+    /// What operators say in place of the configured weight.
+    weight: Option<u16>,
 }
 
 impl Service {
@@ -40,8 +50,10 @@ impl Service {
             passed_over: false,
             probed_in_round: false,
             views: Views::default(),
+            admin: AdminState::Ready,
+            weight: None,
         };
-        Self { listening: false, backends: vec![backend; settings.backends] }
+        Self { listening: false, backends: vec![backend; settings.backends.len()] }
     }
 
     /// The proxy's listeners accept, or no longer do.
@@ -57,6 +69,10 @@ impl Service {
     /// Takes in a probe's result; the verdict before and after when what may be used changed.
     pub fn probed(&mut self, backend: usize, success: bool, me: MemberId) -> Option<Change> {
         let backend = self.backends.get_mut(backend)?;
+        if backend.admin == AdminState::Maint {
+            // A probe that was under way: it says nothing about what comes after.
+            return None;
+        }
         let before = (backend.health.verdict(), backend.usable());
         backend.probed_in_round = true;
         backend.health.record(success);
@@ -73,6 +89,64 @@ impl Service {
         self.backends.get_mut(backend).is_some_and(|b| !std::mem::replace(&mut b.passed_over, true))
     }
 
+    /// Takes in what operators have come to say of a backend. `None` when that is no news.
+    pub fn administer(
+        &mut self,
+        backend: usize,
+        admin: AdminState,
+        weight: Option<u16>,
+        me: MemberId,
+    ) -> Option<Administered> {
+        let backend = self.backends.get_mut(backend)?;
+        if (backend.admin, backend.weight) == (admin, weight) {
+            return None;
+        }
+        let (was, is) = (backend.admin == AdminState::Maint, admin == AdminState::Maint);
+        (backend.admin, backend.weight) = (admin, weight);
+        if was != is {
+            // Nobody has looked meanwhile, or will.
+            backend.health.forget();
+            backend.passed_over = false;
+            backend.views.record(me, backend.health.verdict());
+        }
+        Some(match (was, is) {
+            (false, true) => Administered::PauseProbes,
+            (true, false) => Administered::ResumeProbes,
+            (true, true) | (false, false) => Administered::Routes,
+        })
+    }
+
+    /// Takes in what another member sees of each backend, in the file's order; the backends it sees otherwise.
+    pub fn hear_views(&mut self, member: MemberId, verdicts: &[Verdict]) -> Vec<usize> {
+        let mut otherwise = Vec::new();
+        for (at, (backend, verdict)) in self.backends.iter_mut().zip(verdicts).enumerate() {
+            let news = backend.views.of(member) != *verdict;
+            backend.views.record(member, *verdict);
+            if news && *verdict != Verdict::Unknown && *verdict != backend.verdict() {
+                otherwise.push(at);
+            }
+        }
+        otherwise
+    }
+
+    /// Forgets what a member saw that is gone.
+    pub fn forget(&mut self, member: MemberId) {
+        for backend in &mut self.backends {
+            backend.views.forget(member);
+        }
+    }
+
+    /// How many backends a member reaches, of those that operators want used.
+    pub fn reached_by(&self, member: MemberId) -> usize {
+        let wanted = self.backends.iter().filter(|b| b.admin == AdminState::Ready);
+        wanted.filter(|b| b.views.of(member) == Verdict::Up).count()
+    }
+
+    /// Whether a member has said anything of this service's backends.
+    pub fn is_seen_by(&self, member: MemberId) -> bool {
+        self.backends.iter().any(|b| b.views.of(member) != Verdict::Unknown)
+    }
+
     /// From now on a round is complete only once every backend has been probed again.
     pub fn start_round(&mut self) {
         for backend in &mut self.backends {
@@ -82,7 +156,7 @@ impl Service {
 
     /// Whether every backend has had a result since the round began.
     pub fn round_complete(&self) -> bool {
-        self.backends.iter().all(|b| b.probed_in_round)
+        self.backends.iter().all(|b| b.probed_in_round || b.admin == AdminState::Maint)
     }
 
     /// Listening, and a backend is usable from here; `None` while that can't be said yet.
@@ -93,7 +167,8 @@ impl Service {
         if self.usable() {
             return Some(true);
         }
-        let unknown = self.backends.iter().any(|b| b.verdict() == Verdict::Unknown);
+        let unknown =
+            self.backends.iter().any(|b| b.verdict() == Verdict::Unknown && b.admin == AdminState::Ready);
         (!unknown).then_some(false)
     }
 
@@ -119,9 +194,24 @@ impl Backend {
         self.passed_over
     }
 
-    /// Up, and not passed over.
+    /// Up, not passed over, and wanted.
     pub fn usable(&self) -> bool {
-        self.verdict() == Verdict::Up && !self.passed_over
+        self.verdict() == Verdict::Up && !self.passed_over && self.admin == AdminState::Ready
+    }
+
+    /// Up and wanted, though a connection to it has failed lately: better than nothing.
+    pub fn in_reserve(&self) -> bool {
+        self.verdict() == Verdict::Up && self.passed_over && self.admin == AdminState::Ready
+    }
+
+    /// What operators say of it.
+    pub fn admin(&self) -> AdminState {
+        self.admin
+    }
+
+    /// What operators say in place of its configured weight.
+    pub fn weight(&self) -> Option<u16> {
+        self.weight
     }
 
     /// What the members see of it.
@@ -139,6 +229,17 @@ pub struct Change {
     pub to: Verdict,
 }
 
+/// What follows from an operator's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Administered {
+    /// New connections go elsewhere, or in other shares.
+    Routes,
+    /// And it isn't probed any more.
+    PauseProbes,
+    /// It is probed again, from unknown, at once.
+    ResumeProbes,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,7 +247,13 @@ mod tests {
     const ME: MemberId = MemberId(1);
 
     fn service(backends: usize) -> Service {
-        let mut service = Service::new(&ServiceSettings { backends, rise: 2, fall: 3 });
+        let mut service = Service::new(&ServiceSettings {
+            name: "s".into(),
+            backends: vec!["b".into(); backends],
+            interval: Duration::from_secs(2),
+            rise: 2,
+            fall: 3,
+        });
         service.set_listening(true);
         service
     }
@@ -196,5 +303,45 @@ mod tests {
         service.start_round();
         assert!(!service.round_complete());
         assert_eq!(service.well(), Some(true), "what is known stays known");
+    }
+
+    #[test]
+    fn a_draining_backend_takes_no_new_connection_and_is_probed_on() {
+        let mut service = service(2);
+        service.probed(0, true, ME);
+        service.probed(1, true, ME);
+        assert_eq!(service.administer(0, AdminState::Drain, None, ME), Some(Administered::Routes));
+        assert_eq!(service.administer(0, AdminState::Drain, None, ME), None, "no news");
+        assert!(!service.backends()[0].usable());
+        service.probed(0, false, ME);
+        service.administer(0, AdminState::Ready, None, ME);
+        assert!(service.backends()[0].usable(), "one failure of three");
+    }
+
+    #[test]
+    fn a_backend_back_from_maintenance_is_unknown_until_it_has_been_probed() {
+        let mut service = service(1);
+        service.probed(0, true, ME);
+        assert_eq!(service.administer(0, AdminState::Maint, None, ME), Some(Administered::PauseProbes));
+        assert!(service.probed(0, true, ME).is_none(), "a probe that was under way doesn't count");
+        assert_eq!(service.administer(0, AdminState::Ready, None, ME), Some(Administered::ResumeProbes));
+        assert_eq!(service.backends()[0].verdict(), Verdict::Unknown);
+        assert!(!service.backends()[0].usable());
+        service.probed(0, true, ME);
+        assert!(service.backends()[0].usable(), "the first result decides");
+    }
+
+    #[test]
+    fn what_another_member_sees_otherwise_is_told_once() {
+        let mut service = service(2);
+        service.probed(0, true, ME);
+        service.probed(1, true, ME);
+        let other = MemberId(2);
+        assert_eq!(service.hear_views(other, &[Verdict::Up, Verdict::Down]), [1]);
+        assert!(service.hear_views(other, &[Verdict::Up, Verdict::Down]).is_empty());
+        assert_eq!((service.reached_by(ME), service.reached_by(other)), (2, 1));
+        assert_eq!(service.backends()[1].views().agreed(), Verdict::Up);
+        service.forget(other);
+        assert!(!service.is_seen_by(other));
     }
 }

@@ -78,13 +78,15 @@ pub enum Cause {
     GuardLost,
     /// The address was removed by somebody else, again and again.
     AddressRemoved,
+    /// Operators want the node to hold nothing.
+    Drain,
     /// The daemon is stopping.
     Shutdown,
 }
 
 impl Cause {
     /// All of them, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Ready,
         Self::Vacant,
         Self::HolderSilent,
@@ -97,6 +99,7 @@ impl Cause {
         Self::HoldExpired,
         Self::GuardLost,
         Self::AddressRemoved,
+        Self::Drain,
         Self::Shutdown,
     ];
 
@@ -115,6 +118,7 @@ impl Cause {
             Self::HoldExpired => "hold_expired",
             Self::GuardLost => "guard_lost",
             Self::AddressRemoved => "address_removed",
+            Self::Drain => "drain",
             Self::Shutdown => "shutdown",
         }
     }

@@ -310,7 +310,7 @@ impl Driver {
                 Event::Checked(check, success) => self.handle(Input::Checked { check, success }),
                 Event::Proxy(report) => self.heard_proxy(report),
                 Event::Seeds(addresses) => {
-                    if self.peers.know(addresses) {
+                    if self.peers.know_always(addresses) {
                         self.tell_guard_of_peers();
                     }
                 }
@@ -373,7 +373,9 @@ impl Driver {
     /// Shows the state as it is: at once after a transition, else often enough to be true within an interval.
     fn publish(&mut self) {
         let now = clock::now();
-        if !std::mem::take(&mut self.news) && now.since(self.published_at) < PUBLISH_AGAIN.min(self.core.interval()) {
+        if !std::mem::take(&mut self.news)
+            && now.since(self.published_at) < PUBLISH_AGAIN.min(self.core.interval())
+        {
             return;
         }
         self.tell_of_members(now);

@@ -29,12 +29,23 @@ pub(super) struct Service {
 
 /// Has backends probed.
 #[derive(Clone)]
-pub(super) struct Prober(UnboundedSender<(usize, usize)>);
+pub(super) struct Prober(UnboundedSender<Order>);
+
+/// What the driver wants of the probes.
+enum Order {
+    Now(usize, usize),
+    Pause(usize, usize, bool),
+}
 
 impl Prober {
     /// Probes a backend now.
     pub(super) fn probe(&self, service: usize, backend: usize) {
-        let _ = self.0.send((service, backend));
+        let _ = self.0.send(Order::Now(service, backend));
+    }
+
+    /// Stops probing a backend, or begins again, at once.
+    pub(super) fn pause(&self, service: usize, backend: usize, pause: bool) {
+        let _ = self.0.send(Order::Pause(service, backend, pause));
     }
 }
 
@@ -123,9 +134,12 @@ async fn serve(listeners: admin::Listeners, sources: admin::Sources) {
     std::future::pending().await
 }
 
-async fn carry_out(mut orders: UnboundedReceiver<(usize, usize)>, probes: &probe::Probes) {
-    while let Some((service, backend)) = orders.recv().await {
-        probes.now(service, backend);
+async fn carry_out(mut orders: UnboundedReceiver<Order>, probes: &probe::Probes) {
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Now(service, backend) => probes.now(service, backend),
+            Order::Pause(service, backend, pause) => probes.pause(service, backend, pause),
+        }
     }
     std::future::pending().await
 }

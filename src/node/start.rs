@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -80,7 +81,7 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     ports_are_free(&config)?;
     missing_interface(&unique)?;
     let mut peers = Peers::open(&mine, &keyring, &Vec::from_iter(unique)).map_err(|e| refused_peers(&e))?;
-    peers.know(known_addresses(&config));
+    peers.know_always(known_addresses(&config));
     let admin = admin(&config)?;
 
     let vips = config.vips.iter().zip(interfaces);
@@ -220,7 +221,9 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         track: vip.track.iter().map(tracked).collect(),
     };
     let service = |service: &config::Service| core::ServiceSettings {
-        backends: service.backends.len(),
+        name: service.name.clone(),
+        backends: service.backends.iter().map(|backend| backend.name.clone()).collect(),
+        interval: service.check.interval,
         rise: service.check.rise,
         fall: service.check.fall,
     };
@@ -229,6 +232,7 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         name: identity.name.clone(),
         address: identity.address,
         version: env!("CARGO_PKG_VERSION").into(),
+        sync_patience: Duration::ZERO,
         config: std::array::from_fn(|i| digest[i]),
         expected_peers: others.len() + names,
         vips: config.vips.iter().map(vip).collect(),

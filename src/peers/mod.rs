@@ -38,6 +38,8 @@ pub struct Peers {
     guard_envelope: Envelope,
     /// Who is told everything: the seeds, the named nodes, and everybody who has proven itself.
     known: BTreeSet<SocketAddr>,
+    /// Those of them that the configuration names: they may come back at any time.
+    named: BTreeSet<SocketAddr>,
     me: IpAddr,
 }
 
@@ -97,6 +99,7 @@ impl Peers {
             beacon_envelope: envelope(Channel::Beacon),
             guard_envelope: envelope(Channel::Guard),
             known: BTreeSet::new(),
+            named: BTreeSet::new(),
             me: identity.address,
         })
     }
@@ -110,6 +113,21 @@ impl Peers {
             self.known.pop_last();
         }
         self.known.len() != before
+    }
+
+    /// Adds addresses that the configuration names.
+    pub fn know_always(&mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> bool {
+        let addresses: Vec<_> = addresses.into_iter().collect();
+        self.named.extend(addresses.iter().copied());
+        self.know(addresses)
+    }
+
+    /// Tells a member nothing any more that is gone for good, unless the configuration names it.
+    pub fn forget(&mut self, address: IpAddr) {
+        let address = SocketAddr::new(address, PORT);
+        if !self.named.contains(&address) {
+            self.known.remove(&address);
+        }
     }
 
     /// Everybody who is told.

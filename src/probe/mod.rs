@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -110,28 +110,37 @@ pub type Reporter = Arc<dyn Fn(ProbeResult) + Send + Sync>;
 /// The probing under way. Dropping it ends it.
 #[derive(Debug)]
 pub struct Probes {
-    nudges: HashMap<(usize, usize), Arc<Notify>>,
+    controls: HashMap<(usize, usize), Arc<Control>>,
     _tasks: JoinSet<()>,
+}
+
+/// What others want of one target's probing.
+#[derive(Debug, Default)]
+struct Control {
+    nudge: Notify,
+    paused: watch::Sender<bool>,
 }
 
 /// Starts probing every target, now and then an interval after the end of each try, give or take a twentieth.
 ///
 /// Must be called within a tokio runtime with time and I/O.
 pub fn start(targets: Vec<Target>, report: Reporter) -> Probes {
-    let nudges: HashMap<_, _> =
-        targets.iter().map(|target| ((target.service, target.backend), Arc::new(Notify::new()))).collect();
-    let nudge_of = |target: &Target| Arc::clone(&nudges[&(target.service, target.backend)]);
+    let controls: HashMap<_, _> = targets
+        .iter()
+        .map(|target| ((target.service, target.backend), Arc::new(Control::default())))
+        .collect();
+    let control_of = |target: &Target| Arc::clone(&controls[&(target.service, target.backend)]);
     // A wave, not a wall: the first verdicts are awaited by all, so that it must be a short one.
     let starts = (0..).map(|number: u32| SPREAD * (number % SPREAD_OVER));
     let tasks = targets
         .into_iter()
         .zip(starts)
         .map(move |(target, start)| {
-            let nudge = nudge_of(&target);
-            probe(target, nudge, Arc::clone(&report), start)
+            let control = control_of(&target);
+            probe(target, control, Arc::clone(&report), start)
         })
         .collect();
-    Probes { nudges, _tasks: tasks }
+    Probes { controls, _tasks: tasks }
 }
 
 impl Probes {
@@ -139,28 +148,46 @@ impl Probes {
     ///
     /// Asked again and again, a backend is probed every 20 ms. An unknown backend is left alone.
     pub fn now(&self, service: usize, backend: usize) {
-        if let Some(nudge) = self.nudges.get(&(service, backend)) {
-            nudge.notify_one();
+        if let Some(control) = self.controls.get(&(service, backend)) {
+            control.nudge.notify_one();
+        }
+    }
+
+    /// Stops probing this backend, or begins again, at once. A try that is under way isn't reported any more.
+    pub fn pause(&self, service: usize, backend: usize, pause: bool) {
+        if let Some(control) = self.controls.get(&(service, backend)) {
+            control.paused.send_replace(pause);
         }
     }
 }
 
-async fn probe(target: Target, nudge: Arc<Notify>, report: Reporter, first: Duration) {
+async fn probe(target: Target, control: Arc<Control>, report: Reporter, first: Duration) {
     let mut resolver = Resolver::new(target.endpoint.clone());
+    let mut paused = control.paused.subscribe();
     let chance = RandomState::new();
     sleep(first).await;
     for number in 0u64.. {
+        until(&mut paused, false).await;
         let started = Instant::now();
-        let (address, outcome) = attempt(&mut resolver, &target.check).await;
+        let (address, outcome) = tokio::select! {
+            outcome = attempt(&mut resolver, &target.check) => outcome,
+            () = until(&mut paused, true) => continue,
+        };
         report(ProbeResult { service: target.service, backend: target.backend, address, outcome });
         // Whoever asked during this try has just been answered.
-        let _ = nudge.notified().now_or_never();
+        let _ = control.nudge.notified().now_or_never();
         let pause = jittered(target.check.interval, chance.hash_one(number));
         tokio::select! {
             () = sleep(pause) => {}
-            () = nudge.notified() => sleep_until(started + CLOSEST).await,
+            () = control.nudge.notified() => sleep_until(started + CLOSEST).await,
+            () = until(&mut paused, true) => {}
         }
     }
+}
+
+async fn until(paused: &mut watch::Receiver<bool>, wanted: bool) {
+    // It fails when the sender is gone, which is in the `Control` that the caller holds.
+    let _ = paused.wait_for(|paused| *paused == wanted).await;
 }
 
 /// One try, the resolving of a name included, in the time that it may take.

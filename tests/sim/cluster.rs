@@ -127,6 +127,7 @@ impl Cluster {
             name: format!("n{node}"),
             address: address(index),
             version: "test".into(),
+            sync_patience: Duration::ZERO,
             config: [0; 8],
             expected_peers,
             vips: vec![VipSettings {
@@ -350,6 +351,9 @@ impl Cluster {
             | Output::RoutesChanged
             | Output::BackendChanged { .. }
             | Output::ProbeBackend { .. }
+            | Output::PauseProbes { .. }
+            | Output::AdministrationChanged { .. }
+            | Output::Forgotten { .. }
             | Output::Conflict { .. }
             | Output::Transition(_) => {}
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Driver;
-use crate::core::{Claimant, Mac, Member, MemberId, Message, Output, Verdict, VipState};
+use crate::core::{Claimant, Mac, Member, MemberId, Message, Output, VipState};
 use crate::guard::{Guard, GuardError, clock};
 use crate::proxy::{Route, Routes, Target};
 use crate::telemetry::{Channel, Direction, log_transition};
@@ -37,6 +37,9 @@ impl Driver {
                 tracing::info!(service, backend, from, to, "backend");
             }
             Output::ProbeBackend { service, backend } => self.prober.probe(service, backend),
+            Output::PauseProbes { service, backend, pause } => self.prober.pause(service, backend, pause),
+            Output::AdministrationChanged { .. } => {}
+            Output::Forgotten { address, .. } => self.peers.forget(address),
             Output::Conflict { vip, by } => self.conflict(vip, by),
             Output::Transition(transition) => {
                 let vip = transition.vip;
@@ -92,11 +95,11 @@ impl Driver {
             let mut route = Route { targets: Vec::new(), reserve: Vec::new() };
             for (backend, state) in known.backends().iter().enumerate() {
                 let Some(address) = self.addresses[service][backend] else { continue };
-                let weight = self.config.services[service].backends[backend].weight;
+                let weight = state.weight().unwrap_or(self.config.services[service].backends[backend].weight);
                 let target = Target { backend, address, weight };
                 if state.usable() {
                     route.targets.push(target);
-                } else if state.verdict() == Verdict::Up {
+                } else if state.in_reserve() {
                     route.reserve.push(target);
                 }
             }

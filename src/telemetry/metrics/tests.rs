@@ -124,7 +124,7 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
 fn every_series_is_there_from_the_start_at_zero() {
     let scrape = Scrape::parse(&metrics().render(&Sample::default()));
     for (name, series) in [
-        ("chinthe_vip_transitions_total", 2 * 3 * 13),
+        ("chinthe_vip_transitions_total", 2 * 3 * Cause::ALL.len()),
         ("chinthe_vip_conflicts_total", 2 * 2),
         ("chinthe_vip_announcements_total", 2 * 2),
         ("chinthe_failover_duration_seconds_count", 2 * 5),
@@ -192,7 +192,7 @@ fn a_vip_that_the_layout_doesnt_have_is_ignored() {
     metrics.announcement(2, "garp", 1);
     metrics.failover_announced(2, Duration::ZERO, Duration::ZERO);
     let scrape = Scrape::parse(&metrics.render(&Sample::default()));
-    assert_eq!(scrape.of("chinthe_vip_transitions_total").len(), 2 * 3 * 13);
+    assert_eq!(scrape.of("chinthe_vip_transitions_total").len(), 2 * 3 * Cause::ALL.len());
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! What a node stands with for each VIP: weights, other members' views, operators' words.
+
+use std::time::Duration;
+
+use super::Core;
+use super::contract::{Output, Tracked};
+use super::health::Health;
+use super::message::MemberId;
+use super::priority::{Standing, standing};
+use super::service::{Administered, Service};
+use super::time::Time;
+use super::transition::Verdict;
+
+impl Core {
+    pub(super) fn standing(&mut self, vip: usize, now: Time) -> Standing {
+        let settings = &self.settings.vips[vip];
+        let contributions = settings.track.iter().map(|(tracked, weight)| {
+            weight.contribution(match tracked {
+                Tracked::Service(index) => self.services.get(*index).and_then(Service::well),
+                Tracked::Check(index) => match self.checks.get(*index).map(Health::verdict) {
+                    None | Some(Verdict::Unknown) => None,
+                    Some(Verdict::Up) => Some(true),
+                    Some(Verdict::Down) => Some(false),
+                },
+            })
+        });
+        let mut standing = standing(settings.base_priority, contributions);
+        let better = self.better_peer(vip, now);
+        let patience = self.patience(vip);
+        self.reach[vip].update(better.is_some(), patience, now);
+        if let (true, Some(theirs)) = (self.reach[vip].yields(), better) {
+            // Below the peer that reaches more, and no further than that.
+            standing.effective = standing.effective.min(theirs.saturating_sub(1).max(1));
+        }
+        standing
+    }
+
+    /// The effective priority of the best peer that could hold the VIP and reaches strictly more of the
+    /// backends behind it, if there is one.
+    fn better_peer(&self, vip: usize, now: Time) -> Option<u8> {
+        let tracked = || self.tracked_services(vip);
+        let reached_by = |member| tracked().map(|service| service.reached_by(member)).sum::<usize>();
+        let mine = reached_by(self.settings.me);
+        let eligible = self.members.eligible(self.elections[vip].id(), now);
+        let better = eligible
+            .filter(|(member, _)| tracked().all(|service| service.is_seen_by(*member)))
+            .map(|(member, part)| (reached_by(member), part.effective_priority))
+            .filter(|(reach, _)| *reach > mine);
+        better.max().map(|(_, priority)| priority)
+    }
+
+    fn tracked_services(&self, vip: usize) -> impl Iterator<Item = &Service> {
+        self.settings.vips[vip].track.iter().filter_map(|(tracked, _)| match tracked {
+            Tracked::Service(index) => self.services.get(*index),
+            Tracked::Check(_) => None,
+        })
+    }
+
+    /// How long a difference in reach has to last: nodes see the same death up to a probe's interval apart.
+    pub(super) fn patience(&self, vip: usize) -> Duration {
+        let intervals = self.settings.vips[vip].track.iter().filter_map(|(tracked, _)| match tracked {
+            Tracked::Service(index) => self.settings.services.get(*index).map(|service| service.interval),
+            Tracked::Check(_) => None,
+        });
+        intervals.max().unwrap_or_default() * 3 / 2
+    }
+
+    pub(super) fn viewed(&mut self, member: MemberId, service: usize, verdicts: &[Verdict]) {
+        let Some(known) = self.services.get_mut(service) else { return };
+        // Somebody sees what this node doesn't: look again, rather than wait for the next probe.
+        for backend in known.hear_views(member, verdicts) {
+            self.outputs.push_back(Output::ProbeBackend { service, backend });
+        }
+    }
+
+    /// What operators say, as it holds now: words run out.
+    pub(super) fn administer(&mut self, now: Time) {
+        for (at, settings) in self.settings.services.iter().enumerate() {
+            for (backend, name) in settings.backends.iter().enumerate() {
+                let (admin, weight) = self.administration.backend(&settings.name, name, now);
+                let Some(follows) = self.services[at].administer(backend, admin, weight, self.settings.me)
+                else {
+                    continue;
+                };
+                self.outputs.push_back(Output::RoutesChanged);
+                let pause = match follows {
+                    Administered::Routes => continue,
+                    Administered::PauseProbes => true,
+                    Administered::ResumeProbes => false,
+                };
+                self.outputs.push_back(Output::PauseProbes { service: at, backend, pause });
+            }
+        }
+    }
+}
