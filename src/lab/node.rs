@@ -65,25 +65,47 @@ impl Node {
         &self.launch.config
     }
 
+    /// Where the secret is that its daemon is started with.
+    pub fn secret(&self) -> &Path {
+        &self.launch.secret
+    }
+
+    /// The daemon's program, to be run on this machine in the daemon's environment; it has no arguments yet.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.launch.program);
+        command
+            .env("CHINTHE_SECRET_FILE", &self.launch.secret)
+            .envs(self.launch.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        self.enter_before_exec(&mut command);
+        command
+    }
+
     /// Starts the daemon: `chinthe run --config FILE --node NAME`. An error when it runs already.
     pub fn start(&self) -> Result<(), LabError> {
+        self.start_with(|command| {
+            command
+                .args(["run".as_ref(), "--config".as_ref(), self.launch.config.as_os_str()])
+                .args(["--node", self.name()]);
+        })
+    }
+
+    /// Starts the daemon as `arrange` has it: with arguments, and whatever else differs from [`command`]'s.
+    ///
+    /// [`command`]: Self::command
+    pub fn start_with(&self, arrange: impl FnOnce(&mut Command)) -> Result<(), LabError> {
         if self.daemon().is_ok() {
             return Err(LabError::Running { node: self.name().into() });
         }
         let failed = |source: io::Error| LabError::System { doing: format!("start {}", self.name()), source };
         let (said, speak) = io::pipe().map_err(failed)?;
-        let mut command = Command::new(&self.launch.program);
+        let mut command = self.command();
         command
-            .args(["run".as_ref(), "--config".as_ref(), self.launch.config.as_os_str()])
-            .args(["--node", self.name()])
-            .env("CHINTHE_SECRET_FILE", &self.launch.secret)
-            .envs(self.launch.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
             .stdout(speak.try_clone().map_err(failed)?)
             .stderr(speak)
             // A terminal's Ctrl-C is for the lab, which ends its daemons by itself.
             .process_group(0);
-        self.enter_before_exec(&mut command);
+        arrange(&mut command);
         self.log.note("started");
         let child = command.spawn().map_err(failed)?;
         // The command holds the pipe's other end; with it gone the log ends when the daemon and its guard do.
