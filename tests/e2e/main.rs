@@ -4,10 +4,13 @@
 //! process, which is this program again. `cargo test --test e2e -- NAME…` runs the tests whose names contain one of
 //! the words; `--list` lists them, `--nocapture` lets them speak, `--jobs N` runs N at a time (2).
 
+mod failover;
 mod harness;
 mod lab;
 mod left_behind;
 mod node;
+mod pair;
+mod scene;
 mod stand_in;
 
 use std::process::ExitCode;
@@ -16,5 +19,5 @@ fn main() -> ExitCode {
     if let Some(part) = stand_in::part() {
         return part.play();
     }
-    harness::main(&[lab::TESTS, node::TESTS, left_behind::TESTS].concat())
+    harness::main(&[lab::TESTS, node::TESTS, left_behind::TESTS, pair::TESTS, failover::TESTS].concat())
 }
