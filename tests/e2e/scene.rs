@@ -47,7 +47,11 @@ pub(crate) fn start(sandbox: Sandbox) -> Result<Scene, LabError> {
 impl Scene {
     /// Starts a cluster whose first holder is ha1; it returns when all its nodes say that all is well.
     pub(crate) fn of(builder: Builder) -> Result<Self, LabError> {
-        let lab = builder.start()?;
+        Self::watch(builder.start()?)
+    }
+
+    /// Looks on at a cluster that has been started already; it returns when ha1 is the holder.
+    pub(crate) fn watch(lab: Lab) -> Result<Self, LabError> {
         let witness = lab.witness(VIP)?;
         let prober = lab.prober(ProbePlan::of(TARGET))?;
         let scene = Self { prober, witness, lab };
