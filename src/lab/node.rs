@@ -1,6 +1,6 @@
 //! A node: a machine on which a chinthe daemon runs, and what can happen to it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -23,6 +23,9 @@ const SOCKET: &str = "admin.sock";
 /// The name of the daemon's process and of its guard's.
 const PROCESS_NAME: &str = "chinthe";
 
+/// For a daemon that was asked to stop: it lets open connections end before it does.
+const DRAINED: Duration = Duration::from_secs(15);
+
 /// How a daemon is started.
 #[derive(Debug, Clone)]
 pub(super) struct Launch {
@@ -43,11 +46,13 @@ pub struct Node {
     launch: Launch,
     log: Log,
     process: RefCell<Option<Child>>,
+    /// It was asked to stop, and may still be draining.
+    stopping: Cell<bool>,
 }
 
 impl Node {
     pub(super) fn new(machine: Machine, launch: Launch, log: Log) -> Self {
-        Self { machine, launch, log, process: RefCell::new(None) }
+        Self { machine, launch, log, process: RefCell::new(None), stopping: Cell::new(false) }
     }
 
     /// Its name.
@@ -81,7 +86,8 @@ impl Node {
         command
     }
 
-    /// Starts the daemon: `chinthe run --config FILE --node NAME`. An error when it runs already.
+    /// Starts the daemon: `chinthe run --config FILE --node NAME`. An error when it runs already; one that was
+    /// asked to stop is waited for.
     pub fn start(&self) -> Result<(), LabError> {
         self.start_with(|command| {
             command
@@ -94,6 +100,9 @@ impl Node {
     ///
     /// [`command`]: Self::command
     pub fn start_with(&self, arrange: impl FnOnce(&mut Command)) -> Result<(), LabError> {
+        if self.stopping.replace(false) {
+            self.wait_exit(DRAINED)?;
+        }
         if self.daemon().is_ok() {
             return Err(LabError::Running { node: self.name().into() });
         }
@@ -139,7 +148,9 @@ impl Node {
 
     /// Asks the daemon to stop (`SIGTERM`).
     pub fn terminate(&self) -> Result<(), LabError> {
-        self.signal(self.daemon()?, Signal::TERM)
+        self.signal(self.daemon()?, Signal::TERM)?;
+        self.stopping.set(true);
+        Ok(())
     }
 
     /// Asks the daemon to read its configuration again (`SIGHUP`).
