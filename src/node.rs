@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 
 use crate::admin;
-use crate::guard::clock;
+use crate::guard::{clock, urgency};
 use crate::proxy::{self, Plan, Proxy};
 use crate::telemetry::{self, Layout, Metrics, log};
 
@@ -93,7 +93,9 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     })?;
     let proxy = Arc::clone(&driver.proxy);
     let thread = std::thread::Builder::new().name("driver".into()).spawn(move || {
-        raise_priority();
+        if let Err(error) = urgency::raise() {
+            tracing::debug!(%error, "no real-time priority");
+        }
         driver.run();
     });
     let thread =
@@ -203,15 +205,4 @@ fn assemble(
         leaving_since: None,
     };
     Ok((driver, service))
-}
-
-/// The driver before everything else on this machine, where that is allowed: a late driver is a lost VIP.
-#[allow(unsafe_code)]
-fn raise_priority() {
-    let parameter = libc::sched_param { sched_priority: 10 };
-    // SAFETY: the calling thread's own scheduling, by a parameter that outlives the call.
-    let raised = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const parameter) } == 0;
-    if !raised {
-        tracing::debug!("no real-time priority: {}", io::Error::last_os_error());
-    }
 }

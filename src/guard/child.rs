@@ -28,6 +28,7 @@ use super::clock::now;
 use super::echo::{self, Echo};
 use super::held::{Hold, Interface, REFRESH, Vip};
 use super::protocol::{Order, Report, Start};
+use super::urgency;
 
 /// The dead daemon's peers are told this often, this far apart.
 const LAST_WORDS: u32 = 3;
@@ -49,6 +50,8 @@ struct Guard {
 /// Runs the guard on `socket` until the daemon's end closes.
 pub(super) fn main(socket: OwnedFd) -> ExitCode {
     ignore_signals();
+    // Where it isn't allowed the daemon's log tells: its driver isn't either.
+    let _ = urgency::raise();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),

@@ -18,6 +18,7 @@ pub mod clock;
 mod echo;
 mod held;
 mod protocol;
+pub mod urgency;
 
 use std::collections::VecDeque;
 use std::io;
