@@ -207,7 +207,7 @@ fn status_prints_a_table(sandbox: Sandbox) -> Outcome {
     let json = ha2.command().args(["status", "--json"]).output()?;
     let json: serde_json::Value = serde_json::from_slice(&json.stdout)?;
     assert_eq!(json["vips"][0]["holder"], "ha1");
-    scene.node("ha1")?.terminate()?;
+    scene.node("ha1")?.power_off()?;
     scene.lab.wait_for("status 3 of a cluster that misses a node", PATIENCE, || {
         ha2.command().arg("status").output().is_ok_and(|output| output.status.code() == Some(3))
     })?;

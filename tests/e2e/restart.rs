@@ -142,14 +142,16 @@ fn a_killed_guard_is_replaced(sandbox: Sandbox) -> Outcome {
 }
 
 fn a_stop_takes_less_than_two_seconds(sandbox: Sandbox) -> Outcome {
-    let mut scene = scene::start(sandbox)?;
-    scene.prober.finish();
-    for node in ["ha1", "ha2"] {
-        let node = scene.node(node)?;
+    // Without the scene's client, so that no connection is open, nor has been.
+    let lab = scene::post(sandbox).start()?;
+    let witness = lab.witness(scene::VIP)?;
+    lab.wait_for("ha1 to hold the VIP", PATIENCE, || witness.holder().as_deref() == Some("ha1"))?;
+    for node in lab.nodes() {
         let asked = Instant::now();
         node.terminate()?;
         assert_eq!(node.wait_exit(PATIENCE)?.code(), Some(0));
         assert!(asked.elapsed() < STOP, "{} took {:?}", node.name(), asked.elapsed());
+        assert!(!has_vip(node.machine()));
     }
     Ok(())
 }
