@@ -159,6 +159,8 @@ pub enum Input {
         vip: usize,
         /// Who.
         mac: Mac,
+        /// The address has answered by IP too, just now: it isn't only claimed.
+        by_ip: bool,
     },
     /// The interface of a VIP is up with a carrier, or isn't.
     Link {

@@ -84,7 +84,7 @@ pub(super) enum Event {
     /// The guard has read all answers and sent one more probe.
     AddressProbed,
     /// Somebody answered for the address, or claimed it.
-    AddressAnswered { mac: Mac },
+    AddressAnswered { mac: Mac, by_ip: bool },
     /// A member has released it.
     Resigned { successor: Option<MemberId>, known_holder: bool },
     /// This node was late: silence proves nothing.
@@ -240,8 +240,8 @@ impl Election {
                 suspicion.confirmed(now);
                 Watch::Suspecting(suspicion)
             }
-            (Watch::Suspecting(mut suspicion), Event::AddressAnswered { mac }) => {
-                if suspicion.answered(around.members.owns_mac(self.id, mac), now) {
+            (Watch::Suspecting(mut suspicion), Event::AddressAnswered { mac, by_ip }) => {
+                if suspicion.answered(around.members.owns_mac(self.id, mac), by_ip, now) {
                     out.push(Output::Conflict { vip: self.index, by: Claimant::Address(mac) });
                 }
                 Watch::Suspecting(suspicion)
@@ -279,7 +279,7 @@ impl Election {
             (Hold::Holding { until }, Event::Held { until: later }) => {
                 Hold::Holding { until: until.max(later) }
             }
-            (Hold::Holding { until }, Event::AddressAnswered { mac }) => {
+            (Hold::Holding { until }, Event::AddressAnswered { mac, by_ip: _ }) => {
                 out.push(Output::Conflict { vip: self.index, by: Claimant::Address(mac) });
                 out.push(Output::Announce { vip: self.index });
                 Hold::Holding { until }

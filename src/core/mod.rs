@@ -147,7 +147,9 @@ impl Core {
             Input::Released { vip } => self.tell(vip, Event::Released, now),
             Input::LetGo { vip, cause } => self.tell(vip, Event::LetGo { cause }, now),
             Input::AddressProbed { vip } => self.tell(vip, Event::AddressProbed, now),
-            Input::AddressAnswered { vip, mac } => self.tell(vip, Event::AddressAnswered { mac }, now),
+            Input::AddressAnswered { vip, mac, by_ip } => {
+                self.tell(vip, Event::AddressAnswered { mac, by_ip }, now);
+            }
             Input::Link { vip, up, mac } => self.link(vip, up, mac),
             Input::Stalled => {
                 for vip in 0..self.elections.len() {

@@ -103,16 +103,17 @@ impl Suspicion {
         }
     }
 
-    /// `mac` answered for the address; `known` when it is the holder's or another member's.
-    /// True when that is a conflict: an answer that no member is responsible for.
-    pub(super) fn answered(&mut self, known: bool, now: Time) -> bool {
+    /// Somebody answered for the address; `known` when it was the holder or another member, `by_ip` when the
+    /// address has answered by IP as well. True when that is a conflict: no member is responsible for it.
+    pub(super) fn answered(&mut self, known: bool, by_ip: bool, now: Time) -> bool {
         if known {
             self.forget_silence();
             return false;
         }
-        // A stranger never blocks for good, and not at all where the holder's own address is known.
+        // A claim alone never blocks for good, and not at all where the holder's own address is known. An address
+        // that goes on to answer by IP is in use, be it by a cluster whose secret isn't ours.
         let since = *self.stranger_since.get_or_insert(now);
-        if self.holder.is_none() && now.since(since) < LEFTOVER {
+        if self.holder.is_none() && (by_ip || now.since(since) < LEFTOVER) {
             self.forget_silence();
         }
         true
@@ -143,7 +144,16 @@ mod tests {
     /// Steps through a suspicion whose guard confirms at once; the time it took to be taken, if it was.
     fn taken_after(
         rank: u32,
+        answers: impl FnMut(u32) -> Option<bool>,
+        holder: Option<MemberId>,
+    ) -> Option<Duration> {
+        taken_from(rank, answers, false, holder)
+    }
+
+    fn taken_from(
+        rank: u32,
         mut answers: impl FnMut(u32) -> Option<bool>,
+        by_ip: bool,
         holder: Option<MemberId>,
     ) -> Option<Duration> {
         let start = Time::from_nanos(1_000_000_000);
@@ -153,7 +163,7 @@ mod tests {
                 Step::Take => return Some(now.since(start)),
                 Step::Probe => {
                     if let Some(known) = answers(probes) {
-                        suspicion.answered(known, now);
+                        suspicion.answered(known, by_ip, now);
                     }
                     probes += 1;
                     suspicion.confirmed(now);
@@ -197,6 +207,11 @@ mod tests {
     fn a_stranger_delays_a_vacant_address_but_never_forbids_it() {
         let taken = taken_after(0, |_| Some(false), None).expect("it is taken in the end");
         assert!(taken >= LEFTOVER && taken < LEFTOVER + Duration::from_millis(200), "{taken:?}");
+    }
+
+    #[test]
+    fn an_address_that_answers_by_ip_is_in_use_whoever_has_it() {
+        assert_eq!(taken_from(0, |_| Some(false), true, None), None);
     }
 
     #[test]

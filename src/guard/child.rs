@@ -25,6 +25,7 @@ use super::address::{Change, Kernel};
 use super::announce::{Announcements, ArpSocket};
 use super::channel::{Channel, Received, awaitable};
 use super::clock::now;
+use super::echo::{self, Echo};
 use super::held::{Hold, Interface, REFRESH, Vip};
 use super::protocol::{Order, Report, Start};
 use super::scheduling;
@@ -137,6 +138,7 @@ async fn open_interface(kernel: &Kernel, name: &str, start: &Start) -> Result<In
     )?;
     let arp = ArpSocket::open(link.index).and_then(awaitable);
     let arp = arp.map_err(|error| refused(&error, "open a packet socket"))?;
+    let echo = Echo::open(name).map_err(|error| refused(&error, "open a raw socket"))?;
     let addresses =
         kernel.addresses(link.index).await.map_err(|error| refused(&error, "read the addresses"))?;
     let vip = |address: &Ipv4Addr| start.vips.iter().any(|v| v.addresses.contains(address));
@@ -144,7 +146,7 @@ async fn open_interface(kernel: &Kernel, name: &str, start: &Start) -> Result<In
     // Without an address of its own a question is a probe, RFC 5227 section 2.1.1.
     let own_address =
         own.or_else(|| addresses.iter().find(|a| !vip(a))).copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
-    Ok(Interface { index: link.index, name: link.name, mac: link.mac, up: link.up, own_address, arp })
+    Ok(Interface { index: link.index, name: link.name, mac: link.mac, up: link.up, own_address, arp, echo })
 }
 
 fn refused(error: &io::Error, what: &str) -> (String, String) {
@@ -324,8 +326,14 @@ impl Guard {
     fn probe(&mut self, vip: usize, mac: Option<Mac>) {
         // All answers first, so that the report behind them says: nothing more has come.
         self.read_answers();
-        let interface = &self.interfaces[self.vips[vip].interface];
-        for address in &self.vips[vip].addresses {
+        let now = now();
+        let known = &mut self.vips[vip];
+        let interface = &self.interfaces[known.interface];
+        if known.asked_by_ip.is_none_or(|at| now.since(at) >= echo::INTERVAL) {
+            known.asked_by_ip = Some(now);
+            known.addresses.iter().for_each(|address| interface.echo.ask(*address));
+        }
+        for address in &known.addresses {
             let question = Packet::request(*address, interface.own_address, interface.mac);
             for to in [None, mac].into_iter().take(1 + usize::from(mac.is_some())) {
                 // A link that is down can't be asked by; the daemon knows about links.
@@ -337,7 +345,14 @@ impl Guard {
 
     /// Reads what the network says about the VIPs; each claimant is reported once a round.
     /// True when there may be more.
-    fn read_answers(&self) -> bool {
+    fn read_answers(&mut self) -> bool {
+        let now = now();
+        for (index, interface) in self.interfaces.iter().enumerate() {
+            for address in std::iter::from_fn(|| interface.echo.answer()).take(PORTION) {
+                let vips = self.vips.iter_mut().filter(|v| v.interface == index);
+                vips.filter(|v| v.addresses.contains(&address)).for_each(|v| v.answered_by_ip = Some(now));
+            }
+        }
         let mut more = false;
         let mut seen: Vec<(usize, Mac)> = Vec::new();
         for (index, interface) in self.interfaces.iter().enumerate() {
@@ -358,7 +373,8 @@ impl Guard {
             }
         }
         for (vip, mac) in seen {
-            self.report(&Report::Answered { vip, mac: mac.0 });
+            let by_ip = self.vips[vip].answered_by_ip.is_some_and(|at| now.since(at) < echo::COUNTS);
+            self.report(&Report::Answered { vip, mac: mac.0, by_ip });
         }
         more
     }

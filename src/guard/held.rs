@@ -8,6 +8,7 @@ use tokio::io::unix::AsyncFd;
 use crate::core::{Mac, Time};
 
 use super::announce::{Announcements, ArpSocket};
+use super::echo::Echo;
 
 /// The lease is refreshed this often: four times in its lifetime.
 pub(super) const REFRESH: Duration = Duration::from_millis(500);
@@ -23,6 +24,10 @@ pub(super) struct Vip {
     /// Index into the guard's interfaces.
     pub(super) interface: usize,
     pub(super) hold: Option<Hold>,
+    /// When it was last asked by IP whether it is there.
+    pub(super) asked_by_ip: Option<Time>,
+    /// When it last answered.
+    pub(super) answered_by_ip: Option<Time>,
     removals: Vec<Time>,
 }
 
@@ -38,7 +43,8 @@ pub(super) struct Hold {
 
 impl Vip {
     pub(super) fn new(id: u64, addresses: Vec<Ipv4Addr>, interface: usize) -> Self {
-        Self { id, addresses, interface, hold: None, removals: Vec::new() }
+        let (asked_by_ip, answered_by_ip) = (None, None);
+        Self { id, addresses, interface, hold: None, asked_by_ip, answered_by_ip, removals: Vec::new() }
     }
 
     /// Somebody else has removed an address of a held VIP: whether to let go rather than to add it again.
@@ -63,6 +69,7 @@ pub(super) struct Interface {
     /// Whom probes ask as.
     pub(super) own_address: Ipv4Addr,
     pub(super) arp: AsyncFd<ArpSocket>,
+    pub(super) echo: Echo,
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod announce;
 mod channel;
 mod child;
 pub mod clock;
+mod echo;
 mod held;
 mod protocol;
 pub mod scheduling;

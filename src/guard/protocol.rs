@@ -124,6 +124,8 @@ pub enum Report {
         vip: usize,
         /// Who.
         mac: [u8; 6],
+        /// The address has answered by IP too, just now.
+        by_ip: bool,
     },
     /// The network was told where a VIP is.
     Announced {

@@ -236,6 +236,11 @@ impl Lab {
         self.machine(from)?.find(self.machine(to)?)
     }
 
+    /// Has `machine` claim `address` on the network by an ARP announcement, without having it.
+    pub fn claim(&self, machine: &str, address: Ipv4Addr) -> Result<(), LabError> {
+        Witness::claim(self.machine(machine)?, address)
+    }
+
     /// Looks until `condition` holds. An error after `timeout` that says what didn't come to hold.
     pub fn wait_for(
         &self,

@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::io::{self, BufRead};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use crate::config;
 
 use super::LabError;
 use super::cluster::{ConfigSource, Lab, show_logs};
@@ -38,8 +40,8 @@ pub struct Options {
     pub backends: usize,
     /// Configuration files: none for the post's cluster, one for all nodes, or one for each in order.
     pub configs: Vec<PathBuf>,
-    /// The VIP and the port on it that the door leads to.
-    pub target: SocketAddrV4,
+    /// The VIP and the port on it that the door leads to; `None` for the first of the configuration's.
+    pub target: Option<SocketAddrV4>,
     /// The door's port on 127.0.0.1; `None` for 8080.
     pub port: Option<u16>,
     /// `demo`, or a script's file; `None` to take orders from standard input.
@@ -54,7 +56,7 @@ impl Default for Options {
             nodes: 2,
             backends: 2,
             configs: Vec::new(),
-            target: settings::TARGET,
+            target: None,
             port: None,
             script: None,
             program: None,
@@ -67,6 +69,10 @@ impl Default for Options {
 enum StartError {
     #[error("{path}: {source}", path = path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Config(String),
+    #[error("{path}: no VIP with an IPv4 address and a service\nhint: the client needs something to ask", path = .0.display())]
+    NoTarget(PathBuf),
     #[error("{}: {}", script, errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
     Script { script: String, errors: Vec<script::ScriptError> },
     #[error("127.0.0.1:{port} is in use\nhint: another lab may be running; choose another port with --port")]
@@ -81,10 +87,15 @@ enum StartError {
 pub fn run(options: &Options) -> ExitCode {
     let prepared = match prepare(options) {
         Ok(prepared) => prepared,
+        // They say of themselves what is an error and what to do.
+        Err(StartError::Config(problems)) => {
+            eprint!("{problems}");
+            return ExitCode::FAILURE;
+        }
         Err(e) => return fail(&e),
     };
-    let Prepared { config, script, door } = prepared;
-    enter(door, |sandbox| match live(sandbox, options, config, script.as_deref()) {
+    let Prepared { config, target, script, door } = prepared;
+    enter(door, |sandbox| match live(sandbox, options, config, target, script.as_deref()) {
         Ok(()) => 0,
         Err(e) => {
             // The logs are all that is left to look at; that they can't be printed has no cure.
@@ -99,6 +110,7 @@ pub fn run(options: &Options) -> ExitCode {
 /// What is read and opened in the host's namespaces.
 struct Prepared {
     config: ConfigSource,
+    target: SocketAddrV4,
     script: Option<Vec<Line>>,
     door: Option<TcpListener>,
 }
@@ -108,6 +120,11 @@ fn prepare(options: &Options) -> Result<Prepared, StartError> {
         fs::read_to_string(path).map_err(|source| StartError::File { path: path.clone(), source })
     };
     let texts = options.configs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let target = match (options.target, options.configs.first().zip(texts.first())) {
+        (Some(target), _) => target,
+        (None, Some((path, text))) => first_target(path, text)?,
+        (None, None) => settings::TARGET,
+    };
     let config = if texts.is_empty() { ConfigSource::Post } else { ConfigSource::Texts(texts) };
     let script = match options.script.as_deref() {
         None => None,
@@ -117,7 +134,26 @@ fn prepare(options: &Options) -> Result<Prepared, StartError> {
     let script = script.map(|text| script::parse(&text)).transpose().map_err(|errors| {
         StartError::Script { script: options.script.clone().unwrap_or_default(), errors }
     })?;
-    Ok(Prepared { config, door: open_door(options.port, script.is_some())?, script })
+    Ok(Prepared { config, target, door: open_door(options.port, script.is_some())?, script })
+}
+
+/// The first VIP with an IPv4 address, and the port of the service that it is for: the one that it tracks, if any.
+fn first_target(path: &Path, text: &str) -> Result<SocketAddrV4, StartError> {
+    let (config, _) =
+        config::parse(text, &path.display().to_string()).map_err(|e| StartError::Config(e.to_string()))?;
+    let v4 = |vip: &config::Vip| {
+        let ip = vip.addresses.iter().find_map(|address| match address.ip {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        })?;
+        let tracked = vip.track.iter().find_map(|track| match track.what {
+            config::Tracked::Service(service) => Some(service),
+            config::Tracked::Check(_) => None,
+        });
+        let service = config.services.get(tracked.unwrap_or(0))?;
+        Some(SocketAddrV4::new(ip, service.listen.first()?.port()))
+    };
+    config.vips.iter().find_map(v4).ok_or_else(|| StartError::NoTarget(path.to_owned()))
 }
 
 /// Opens the door. A script gets along without one, unless a port was asked for.
@@ -152,6 +188,7 @@ fn live(
     mut sandbox: Sandbox,
     options: &Options,
     config: ConfigSource,
+    target: SocketAddrV4,
     script: Option<&[Line]>,
 ) -> Result<(), LiveError> {
     let began = Instant::now();
@@ -161,31 +198,31 @@ fn live(
     // An interrupted script hasn't shown what it was to show. Ending is all there is to stopping: the sandbox goes
     // with this process, and everything with the sandbox.
     let status = i32::from(script.is_some());
-    door::attend(door, options.target, move || std::process::exit(status)).map_err(LiveError::Attendant)?;
+    door::attend(door, target, move || std::process::exit(status)).map_err(LiveError::Attendant)?;
 
     let mut builder = Lab::builder(sandbox).nodes(options.nodes).backends(options.backends).config(config);
     if let Some(program) = &options.program {
         builder = builder.program(program);
     }
     let lab = builder.start()?;
-    let mut stage = Stage::new(lab, options.target, began)?;
+    let mut stage = Stage::new(lab, target, began)?;
     if let Some(script) = script {
         let summary = stage.play(script)?;
         println!("{}: {summary}", options.script.as_deref().unwrap_or("script"));
         Ok(())
     } else {
-        introduce(stage.lab(), options, url.as_deref());
+        introduce(stage.lab(), target, url.as_deref());
         Ok(take_orders(&mut stage)?)
     }
 }
 
 /// Prints what is there and what can be tried.
-fn introduce(lab: &Lab, options: &Options, url: Option<&str>) {
+fn introduce(lab: &Lab, target: SocketAddrV4, url: Option<&str>) {
     println!("A cluster on one switch, 192.168.56.0/24:");
     for machine in lab.machines() {
         println!("  {:8} {}", machine.name(), machine.address());
     }
-    println!("Its VIP is {}.", options.target);
+    println!("Its VIP is {target}.");
     if let Some(url) = url {
         println!("\nTry:\n  curl {url}");
     }
@@ -259,4 +296,27 @@ fn watch(witness: Arc<Witness>, quiet: Arc<AtomicBool>) -> Result<JoinHandle<()>
         .name("lab-watch".into())
         .spawn(watch)
         .map_err(|source| LabError::System { doing: "start a thread".into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &str) -> Result<SocketAddrV4, StartError> {
+        first_target(Path::new("a.toml"), text)
+    }
+
+    #[test]
+    fn a_configurations_first_vip_and_the_port_of_what_it_tracks_are_asked() {
+        let text = include_str!("../../config/post.toml");
+        assert_eq!(target(text).unwrap(), settings::TARGET);
+        let other = text.replace("192.168.56.69", "192.168.56.70").replace("0.0.0.0:80", "0.0.0.0:8081");
+        assert_eq!(target(&other).unwrap(), "192.168.56.70:8081".parse().unwrap());
+    }
+
+    #[test]
+    fn a_configuration_with_mistakes_or_without_a_vip_starts_nothing() {
+        assert!(matches!(target("[cluster]\nnam = \"a\"\n"), Err(StartError::Config(_))));
+        assert!(matches!(target("[cluster]\nname = \"a\"\nseeds = []\n"), Err(StartError::NoTarget(_))));
+    }
 }

@@ -1,6 +1,6 @@
 //! A node: a machine on which a chinthe daemon runs, and what can happen to it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -23,6 +23,9 @@ const SOCKET: &str = "admin.sock";
 /// The name of the daemon's process and of its guard's.
 const PROCESS_NAME: &str = "chinthe";
 
+/// For a daemon that was asked to stop: it lets open connections end before it does.
+const DRAINED: Duration = Duration::from_secs(15);
+
 /// How a daemon is started.
 #[derive(Debug, Clone)]
 pub(super) struct Launch {
@@ -43,11 +46,13 @@ pub struct Node {
     launch: Launch,
     log: Log,
     process: RefCell<Option<Child>>,
+    /// It was asked to stop, and may still be draining.
+    stopping: Cell<bool>,
 }
 
 impl Node {
     pub(super) fn new(machine: Machine, launch: Launch, log: Log) -> Self {
-        Self { machine, launch, log, process: RefCell::new(None) }
+        Self { machine, launch, log, process: RefCell::new(None), stopping: Cell::new(false) }
     }
 
     /// Its name.
@@ -65,25 +70,51 @@ impl Node {
         &self.launch.config
     }
 
-    /// Starts the daemon: `chinthe run --config FILE --node NAME`. An error when it runs already.
+    /// Where the secret is that its daemon is started with.
+    pub fn secret(&self) -> &Path {
+        &self.launch.secret
+    }
+
+    /// The daemon's program, to be run on this machine in the daemon's environment; it has no arguments yet.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.launch.program);
+        command
+            .env("CHINTHE_SECRET_FILE", &self.launch.secret)
+            .envs(self.launch.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        self.enter_before_exec(&mut command);
+        command
+    }
+
+    /// Starts the daemon: `chinthe run --config FILE --node NAME`. An error when it runs already; one that was
+    /// asked to stop is waited for.
     pub fn start(&self) -> Result<(), LabError> {
+        self.start_with(|command| {
+            command
+                .args(["run".as_ref(), "--config".as_ref(), self.launch.config.as_os_str()])
+                .args(["--node", self.name()]);
+        })
+    }
+
+    /// Starts the daemon as `arrange` has it: with arguments, and whatever else differs from [`command`]'s.
+    ///
+    /// [`command`]: Self::command
+    pub fn start_with(&self, arrange: impl FnOnce(&mut Command)) -> Result<(), LabError> {
+        if self.stopping.replace(false) {
+            self.wait_exit(DRAINED)?;
+        }
         if self.daemon().is_ok() {
             return Err(LabError::Running { node: self.name().into() });
         }
         let failed = |source: io::Error| LabError::System { doing: format!("start {}", self.name()), source };
         let (said, speak) = io::pipe().map_err(failed)?;
-        let mut command = Command::new(&self.launch.program);
+        let mut command = self.command();
         command
-            .args(["run".as_ref(), "--config".as_ref(), self.launch.config.as_os_str()])
-            .args(["--node", self.name()])
-            .env("CHINTHE_SECRET_FILE", &self.launch.secret)
-            .envs(self.launch.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
             .stdout(speak.try_clone().map_err(failed)?)
             .stderr(speak)
             // A terminal's Ctrl-C is for the lab, which ends its daemons by itself.
             .process_group(0);
-        self.enter_before_exec(&mut command);
+        arrange(&mut command);
         self.log.note("started");
         let child = command.spawn().map_err(failed)?;
         // The command holds the pipe's other end; with it gone the log ends when the daemon and its guard do.
@@ -117,7 +148,9 @@ impl Node {
 
     /// Asks the daemon to stop (`SIGTERM`).
     pub fn terminate(&self) -> Result<(), LabError> {
-        self.signal(self.daemon()?, Signal::TERM)
+        self.signal(self.daemon()?, Signal::TERM)?;
+        self.stopping.set(true);
+        Ok(())
     }
 
     /// Asks the daemon to read its configuration again (`SIGHUP`).

@@ -149,6 +149,13 @@ impl Witness {
         self.record().questions
     }
 
+    /// Claims `address` for this machine by an announcement that nobody asked for, as a stranger would.
+    pub(super) fn claim(machine: &Machine, address: Ipv4Addr) -> Result<(), LabError> {
+        let failed = |source| LabError::System { doing: format!("claim {address}"), source };
+        let mut socket = machine.space().within(packet_socket).map_err(failed)?;
+        socket.write_all(&question(machine.mac(), address, address)).map_err(failed)
+    }
+
     fn name(&self, mac: Mac) -> String {
         self.names.get(&mac).cloned().unwrap_or_else(|| mac.map(|byte| format!("{byte:02x}")).join(":"))
     }

@@ -199,7 +199,9 @@ impl Driver {
                 tracing::warn!(vip = self.name(vip), "somebody else removed the address: it was added again");
             }
             Report::Probed { vip } => self.handle(Input::AddressProbed { vip }),
-            Report::Answered { vip, mac } => self.handle(Input::AddressAnswered { vip, mac: Mac(mac) }),
+            Report::Answered { vip, mac, by_ip } => {
+                self.handle(Input::AddressAnswered { vip, mac: Mac(mac), by_ip });
+            }
             Report::Link { vip, up, mac } => self.handle(Input::Link { vip, up, mac: Mac(mac) }),
             Report::Announced { vip, first } => self.announced(vip, first),
             Report::Trouble { text } => tracing::warn!("the guard has trouble: {text}"),

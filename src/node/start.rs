@@ -263,9 +263,13 @@ fn refused_listener(address: SocketAddr, error: &io::Error) -> RunError {
 
 fn refused_peers(error: &PeersError) -> RunError {
     let hint = match error {
-        PeersError::InUse(_) => "another chinthe may be running here: `ss -lunp 'sport = :7780'` shows it",
-        PeersError::NotHere(_) => "`--node NAME` chooses the node; `[cluster.nodes]` says where each one is",
-        PeersError::Other { .. } => "`ip addr` shows this machine's addresses",
+        PeersError::InUse(at) => {
+            format!("another chinthe may be running here: `ss -lunp 'sport = :{}'` shows it", at.port())
+        }
+        PeersError::NotHere(_) => {
+            "`--node NAME` chooses the node; `[cluster.nodes]` says where each one is".to_owned()
+        }
+        PeersError::Other { .. } => "`ip addr` shows this machine's addresses".to_owned(),
     };
     RunError::new(2, error, hint)
 }

@@ -23,9 +23,9 @@ impl Beacons {
     pub(super) fn open(interfaces: &[String]) -> Result<Self, PeersError> {
         let mut sockets = Vec::new();
         for interface in interfaces {
-            sockets.push(open(interface).map_err(|source| PeersError::Other {
-                what: format!("beacons can't be heard on `{interface}`"),
-                source,
+            sockets.push(open(interface).map_err(|source| match source.kind() {
+                io::ErrorKind::AddrInUse => PeersError::InUse(SocketAddr::from((GROUP, BEACON_PORT))),
+                _ => PeersError::Other { what: format!("beacons can't be heard on `{interface}`"), source },
             })?);
         }
         Ok(Self { sockets, buffer: vec![0; MAX_DATAGRAM] })

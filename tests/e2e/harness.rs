@@ -178,12 +178,14 @@ fn run_all(chosen: &[Test], all: usize, options: &Options) -> ExitCode {
     println!("running {} end-to-end tests, {} at a time", chosen.len(), options.jobs);
     let began = Instant::now();
     let left = Mutex::new(chosen.iter());
+    // A function, so that the lock isn't held for as long as a `while let` looks at what it found.
+    let next = || locked(&left).next();
     let results = Mutex::new((0, Vec::new()));
     thread::scope(|scope| {
         for _ in 0..options.jobs {
             // Each waits for the tests that it starts, and so outlives them: their death signal is tied to it.
             scope.spawn(|| {
-                while let Some(test) = locked(&left).next() {
+                while let Some(test) = next() {
                     let began = Instant::now();
                     let outcome = run_process(test, options.show_output);
                     let time = began.elapsed().as_secs_f32();

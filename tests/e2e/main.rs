@@ -4,11 +4,20 @@
 //! process, which is this program again. `cargo test --test e2e -- NAME…` runs the tests whose names contain one of
 //! the words; `--list` lists them, `--nocapture` lets them speak, `--jobs N` runs N at a time (2).
 
+mod backends;
+mod failover;
 mod harness;
 mod lab;
 mod left_behind;
+mod logs;
 mod node;
+mod pair;
+mod refusals;
+mod restart;
+mod scene;
+mod sniffer;
 mod stand_in;
+mod strangers;
 
 use std::process::ExitCode;
 
@@ -16,5 +25,19 @@ fn main() -> ExitCode {
     if let Some(part) = stand_in::part() {
         return part.play();
     }
-    harness::main(&[lab::TESTS, node::TESTS, left_behind::TESTS].concat())
+    harness::main(
+        &[
+            lab::TESTS,
+            node::TESTS,
+            left_behind::TESTS,
+            pair::TESTS,
+            failover::TESTS,
+            backends::TESTS,
+            restart::TESTS,
+            logs::TESTS,
+            strangers::TESTS,
+            refusals::TESTS,
+        ]
+        .concat(),
+    )
 }

@@ -342,7 +342,11 @@ impl Cluster {
             Output::ProbeAddress { .. } => {
                 for node in self.holders() {
                     if node - 1 != index && self.sides[node - 1] == self.sides[index] {
-                        self.later(index, LATENCY * 2, Input::AddressAnswered { vip: 0, mac: mac(node - 1) });
+                        self.later(
+                            index,
+                            LATENCY * 2,
+                            Input::AddressAnswered { vip: 0, mac: mac(node - 1), by_ip: true },
+                        );
                     }
                 }
                 self.later(index, KERNEL, Input::AddressProbed { vip: 0 });
