@@ -17,6 +17,7 @@ mod snapshot;
 mod start;
 mod throttle;
 
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,7 +72,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    fn new(status: u8, message: impl ToString, hint: impl Into<String>) -> Self {
+    fn new(status: u8, message: impl Display, hint: impl Into<String>) -> Self {
         Self::Refused { status, message: message.to_string(), hint: hint.into() }
     }
 

@@ -105,7 +105,10 @@ mod tests {
     #[test]
     fn a_missing_file_and_a_folder_say_what_to_do() {
         let missing = said(Path::new("/nonexistent/chinthe.toml"));
-        assert!(missing.starts_with("error: `/nonexistent/chinthe.toml` can't be read: it doesn't exist"), "{missing}");
+        assert!(
+            missing.starts_with("error: `/nonexistent/chinthe.toml` can't be read: it doesn't exist"),
+            "{missing}"
+        );
         assert!(missing.contains("\nhint: name the file with --config FILE"), "{missing}");
         assert!(said(&std::env::temp_dir()).contains("hint: it must be a file of TOML text"));
     }

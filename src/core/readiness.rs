@@ -79,7 +79,7 @@ impl Readiness {
             (Some(peers), Some(backends)) => {
                 was_isolated || peers.since(backends).max(backends.since(peers)) <= AT_ONCE
             }
-            (Some(_), None) | (None, Some(_)) | (None, None) => false,
+            (None, _) | (_, None) => false,
         };
         self.ready = self.settled && !self.isolated && facts.listening && facts.round_complete;
         if self.isolated && !was_isolated { Verdict::Isolated } else { Verdict::Unchanged }

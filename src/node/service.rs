@@ -120,14 +120,14 @@ async fn serve(listeners: admin::Listeners, sources: admin::Sources) {
     let Err(error) = admin::serve(listeners, sources).await;
     // The data plane and the election go on without.
     tracing::error!(%error, "the admin server has ended");
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn carry_out(mut orders: UnboundedReceiver<(usize, usize)>, probes: &probe::Probes) {
     while let Some((service, backend)) = orders.recv().await {
         probes.now(service, backend);
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn resolve_seeds(config: &Config, mailbox: &Sender) {
@@ -151,7 +151,7 @@ async fn resolve_seeds(config: &Config, mailbox: &Sender) {
         mailbox.tell(Event::Seeds(found));
         tokio::time::sleep(RESOLVE_AGAIN).await;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn watch_signals(
