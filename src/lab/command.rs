@@ -65,8 +65,8 @@ impl Default for Options {
 /// Why no lab was started. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("{path}: {source}", path = path.display())]
-    File { path: PathBuf, source: io::Error },
+    #[error("`{path}` can't be read: {source}\nhint: {hint}", path = path.display())]
+    File { path: PathBuf, source: io::Error, hint: &'static str },
     #[error("{}: {}", script, errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
     Script { script: String, errors: Vec<script::ScriptError> },
     #[error("127.0.0.1:{port} is in use\nhint: another lab may be running; choose another port with --port")]
@@ -104,15 +104,17 @@ struct Prepared {
 }
 
 fn prepare(options: &Options) -> Result<Prepared, StartError> {
-    let read = |path: &PathBuf| {
-        fs::read_to_string(path).map_err(|source| StartError::File { path: path.clone(), source })
+    let read = |path: &PathBuf, hint| {
+        fs::read_to_string(path).map_err(|source| StartError::File { path: path.clone(), source, hint })
     };
-    let texts = options.configs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let no_config = "--config takes chinthe's own files; `chinthe import` makes one of others";
+    let no_script = "--script takes `demo`, or a file of orders; `help` in a lab lists them";
+    let texts = options.configs.iter().map(|path| read(path, no_config)).collect::<Result<Vec<_>, _>>()?;
     let config = if texts.is_empty() { ConfigSource::Post } else { ConfigSource::Texts(texts) };
     let script = match options.script.as_deref() {
         None => None,
         Some("demo") => Some(script::DEMO.to_owned()),
-        Some(file) => Some(read(&file.into())?),
+        Some(file) => Some(read(&file.into(), no_script)?),
     };
     let script = script.map(|text| script::parse(&text)).transpose().map_err(|errors| {
         StartError::Script { script: options.script.clone().unwrap_or_default(), errors }
