@@ -18,6 +18,7 @@ mod start;
 mod throttle;
 mod watchdog;
 
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    fn new(status: u8, message: impl ToString, hint: impl Into<String>) -> Self {
+    fn new(status: u8, message: impl Display, hint: impl Into<String>) -> Self {
         Self::Refused { status, message: message.to_string(), hint: hint.into() }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::telemetry::log::Format;
 
@@ -56,9 +56,10 @@ pub(super) struct CheckArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("files").required(true).multiple(true).args(["keepalived", "haproxy"]))]
 pub(super) struct ImportArguments {
     /// keepalived's files, of one node or of all nodes
-    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "haproxy")]
+    #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(super) keepalived: Vec<PathBuf>,
     /// haproxy's files
     #[arg(long, value_name = "FILE", num_args = 1..)]

@@ -62,7 +62,7 @@ fn reason(source: &io::Error) -> String {
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::NotFound => {
-            "name the file with --config FILE; `chinthe import` makes one of keepalived's and haproxy's"
+            "give another FILE (`run` takes it as --config FILE), or make one of keepalived's and haproxy's: `chinthe import`"
         }
         io::ErrorKind::PermissionDenied => "give it to the user that chinthe runs as",
         _ => "it must be a file of TOML text",
@@ -109,7 +109,7 @@ mod tests {
             missing.starts_with("error: `/nonexistent/chinthe.toml` can't be read: it doesn't exist"),
             "{missing}"
         );
-        assert!(missing.contains("\nhint: name the file with --config FILE"), "{missing}");
+        assert!(missing.contains("\nhint: give another FILE"), "{missing}");
         assert!(said(&std::env::temp_dir()).contains("hint: it must be a file of TOML text"));
     }
 

@@ -86,7 +86,7 @@ pub(super) fn wrong_type(kind: Kind, value: &DeValue<'_>) -> Misfit {
     };
     let hint = match (kind, value) {
         (Kind::Duration(..), DeValue::Integer(number)) => {
-            Some(format!("give it its unit, in quotes: \"{}s\"", number.as_str()))
+            Some(format!("give it its unit, in quotes: \"{0}s\" or \"{0}ms\"", number.as_str()))
         }
         (Kind::Integer(..) | Kind::Flag, DeValue::String(_)) => Some("write it without quotes".to_owned()),
         (Kind::List(_) | Kind::NonEmpty(_), DeValue::String(text)) => {

@@ -64,7 +64,7 @@ enum Watch {
 }
 
 /// What an active node has in hand.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Hold {
     /// The kernel has the address; the guard keeps it up to `until` and not beyond.
     Holding { until: Time },
@@ -363,7 +363,7 @@ impl Election {
         self.best_candidate(around, |part| part.preempt && part.effective_priority > mine)
     }
 
-    fn follow(&self, holder: MemberId, around: &Surroundings<'_>) -> Watch {
+    fn follow(holder: MemberId, around: &Surroundings<'_>) -> Watch {
         let suspect_at = around.members.get(holder).map_or(around.now, super::member::Member::suspect_at);
         Watch::Following { holder, suspect_at }
     }
@@ -371,7 +371,7 @@ impl Election {
     /// Whoever is known to hold it is followed while it speaks, and suspected when it doesn't.
     fn look_again(&self, suspect: Option<MemberId>, around: &Surroundings<'_>) -> Watch {
         match self.heard_holder(around) {
-            Some(holder) => self.follow(holder, around),
+            Some(holder) => Self::follow(holder, around),
             None => {
                 let suspect = suspect.or_else(|| around.members.holder(self.id, around.now));
                 Watch::Suspecting(Suspicion::new(suspect, around.interval, around.now))
@@ -457,5 +457,5 @@ pub enum Claimant {
 /// The margin covers the guard's own lateness.
 pub(super) fn hold_time(interval: Duration) -> Duration {
     let whole = (interval * 3).max(Duration::from_millis(100));
-    whole - (whole / 8).max(Duration::from_millis(10))
+    whole.saturating_sub((whole / 8).max(Duration::from_millis(10)))
 }

@@ -37,8 +37,8 @@ impl Health {
     pub fn record(&mut self, success: bool) -> bool {
         let before = self.verdict();
         self.state = match (&self.state, success) {
-            (State::Unknown, true) | (State::Up { .. }, true) => State::Up { failures: 0 },
-            (State::Unknown, false) | (State::Down { .. }, false) => State::Down { successes: 0 },
+            (State::Unknown | State::Up { .. }, true) => State::Up { failures: 0 },
+            (State::Unknown | State::Down { .. }, false) => State::Down { successes: 0 },
             (State::Up { failures }, false) if failures + 1 >= self.fall => State::Down { successes: 0 },
             (State::Up { failures }, false) => State::Up { failures: failures + 1 },
             (State::Down { successes }, true) if successes + 1 >= self.rise => State::Up { failures: 0 },

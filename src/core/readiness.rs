@@ -90,7 +90,7 @@ impl Readiness {
             (Some(peers), Some(backends)) => {
                 was_isolated || peers.since(backends).max(backends.since(peers)) <= AT_ONCE
             }
-            (Some(_), None) | (None, Some(_)) | (None, None) => false,
+            (None, _) | (_, None) => false,
         };
         // Gossip may be dead: the election goes on without it.
         self.synced |= now >= self.syncs_at;

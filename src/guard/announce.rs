@@ -18,7 +18,7 @@ const AFTER_DOUBT: [Duration; 5] = [
     Duration::from_secs(5),
 ];
 /// And as long as it is held.
-const REMINDER: Duration = Duration::from_mins(1);
+const REMINDER: Duration = Duration::from_secs(60);
 
 const BROADCAST: Mac = Mac([0xff; 6]);
 const ETHERTYPE_ARP: u16 = 0x0806;

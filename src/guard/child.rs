@@ -199,7 +199,7 @@ impl Guard {
             Order::Start(_) => self.trouble("a second `Start`"),
             Order::Peers(peers) => self.peers = peers,
             Order::Hold { vip, until, term } if vip < self.vips.len() => {
-                self.hold(vip, Time::from_nanos(until), term).await
+                self.hold(vip, Time::from_nanos(until), term).await;
             }
             Order::Release { vip } if vip < self.vips.len() => {
                 if self.let_go(vip).await {
@@ -459,7 +459,7 @@ impl Guard {
 
     fn deadline(&self) -> Time {
         let holds = self.vips.iter().filter_map(Vip::deadline).min();
-        holds.map_or(now() + Duration::from_mins(1), |at| at.min(self.refresh_at))
+        holds.map_or(now() + Duration::from_secs(60), |at| at.min(self.refresh_at))
     }
 
     fn report_link(&self, interface: usize) {

@@ -67,8 +67,8 @@ impl Default for Options {
 /// Why no lab was started. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("{path}: {source}", path = path.display())]
-    File { path: PathBuf, source: io::Error },
+    #[error("`{path}` can't be read: {source}\nhint: {hint}", path = path.display())]
+    File { path: PathBuf, source: io::Error, hint: &'static str },
     #[error("{0}")]
     Config(String),
     #[error("{path}: no VIP with an IPv4 address and a service\nhint: the client needs something to ask", path = .0.display())]
@@ -116,10 +116,12 @@ struct Prepared {
 }
 
 fn prepare(options: &Options) -> Result<Prepared, StartError> {
-    let read = |path: &PathBuf| {
-        fs::read_to_string(path).map_err(|source| StartError::File { path: path.clone(), source })
+    let read = |path: &PathBuf, hint| {
+        fs::read_to_string(path).map_err(|source| StartError::File { path: path.clone(), source, hint })
     };
-    let texts = options.configs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let no_config = "--config takes chinthe's own files; `chinthe import` makes one of others";
+    let no_script = "--script takes `demo`, or a file of orders; `help` in a lab lists them";
+    let texts = options.configs.iter().map(|path| read(path, no_config)).collect::<Result<Vec<_>, _>>()?;
     let target = match (options.target, options.configs.first().zip(texts.first())) {
         (Some(target), _) => target,
         (None, Some((path, text))) => first_target(path, text)?,
@@ -129,7 +131,7 @@ fn prepare(options: &Options) -> Result<Prepared, StartError> {
     let script = match options.script.as_deref() {
         None => None,
         Some("demo") => Some(script::DEMO.to_owned()),
-        Some(file) => Some(read(&file.into())?),
+        Some(file) => Some(read(&file.into(), no_script)?),
     };
     let script = script.map(|text| script::parse(&text)).transpose().map_err(|errors| {
         StartError::Script { script: options.script.clone().unwrap_or_default(), errors }

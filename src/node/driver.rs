@@ -347,7 +347,7 @@ impl Driver {
                 self.connect_failed(service, backend, reason.as_str());
             }
             proxy::Report::ConnectOverdue { service, backend } => {
-                self.connect_failed(service, backend, "overdue")
+                self.connect_failed(service, backend, "overdue");
             }
             proxy::Report::NoBackend { service } => {
                 let name = &self.config.services[service].name;

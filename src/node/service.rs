@@ -131,7 +131,7 @@ async fn serve(listeners: admin::Listeners, sources: admin::Sources) {
     let Err(error) = admin::serve(listeners, sources).await;
     // The data plane and the election go on without.
     tracing::error!(%error, "the admin server has ended");
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn carry_out(mut orders: UnboundedReceiver<Order>, probes: &probe::Probes) {
@@ -141,7 +141,7 @@ async fn carry_out(mut orders: UnboundedReceiver<Order>, probes: &probe::Probes)
             Order::Pause(service, backend, pause) => probes.pause(service, backend, pause),
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn resolve_seeds(config: &Config, mailbox: &Sender) {
@@ -165,7 +165,7 @@ async fn resolve_seeds(config: &Config, mailbox: &Sender) {
         mailbox.tell(Event::Seeds(found));
         tokio::time::sleep(RESOLVE_AGAIN).await;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn watch_signals(

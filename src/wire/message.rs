@@ -116,7 +116,7 @@ fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeEr
     let config = input.bytes()?;
     let interval = input.duration()?;
     // Zero would make every silence endless or none at all.
-    if interval < Duration::from_millis(1) || interval > Duration::from_mins(1) {
+    if interval < Duration::from_millis(1) || interval > Duration::from_secs(60) {
         return Err(DecodeError::Malformed);
     }
     let leaving = input.flag()?;

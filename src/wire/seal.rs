@@ -35,7 +35,7 @@ const HEADER: usize = 40;
 /// How many senders are remembered.
 const SENDERS: usize = 64;
 /// A sender silent for this long makes room for a new one.
-const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 /// A challenge is repeated no sooner than this, so that traffic makes no traffic.
 const CHALLENGE_AGAIN: Duration = Duration::from_millis(50);
 const WINDOW: u64 = 128;

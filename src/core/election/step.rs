@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Election, Hold, Orders, State, Surroundings, Watch};
 use crate::core::contract::Output;
+use crate::core::member::Member;
 use crate::core::message::Mac;
 use crate::core::suspicion::Step;
 use crate::core::transition::{Cause, VipState};
@@ -49,7 +50,7 @@ impl Election {
             (claim @ Watch::Claiming { .. }, Some(holder)) if self.outranks(holder, around) => claim,
             (Watch::Claiming { .. }, Some(holder)) => {
                 out.push(Output::Release { vip: self.index });
-                self.follow(holder, around)
+                Self::follow(holder, around)
             }
             (Watch::Claiming { cause, phases, decided_at, until }, None) => {
                 if now >= until {
@@ -61,7 +62,7 @@ impl Election {
                 }
             }
             (Watch::Following { .. } | Watch::Suspecting(_) | Watch::Vacated { .. }, Some(holder)) => {
-                self.follow(holder, around)
+                Self::follow(holder, around)
             }
             (Watch::Following { holder, suspect_at }, None) => {
                 let claims = around
@@ -93,7 +94,7 @@ impl Election {
                 Step::Take => {
                     let silent = suspicion.holder().and_then(|id| around.members.get(id));
                     let cause = if silent.is_some() { Cause::HolderSilent } else { Cause::Vacant };
-                    let last_word = silent.map_or(suspicion.since(), |m| m.heard_at());
+                    let last_word = silent.map_or(suspicion.since(), Member::heard_at);
                     let detect = suspicion.since().since(last_word);
                     self.claim(cause, detect, now.since(suspicion.since()), around, out)
                 }

@@ -40,6 +40,7 @@ impl Node {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "compared with what opening returns")]
 fn data(body: &[u8], sender: u64, boot: u8) -> Result<Opened, Reject> {
     Ok(Opened::Data { sender: MemberId(sender), boot: Boot([boot; 16]), body: body.to_vec() })
 }
