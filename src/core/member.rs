@@ -14,9 +14,9 @@ const SUSPECT_HALF_INTERVALS: u32 = 3;
 const DEAD_INTERVALS: u32 = 4;
 
 /// A member that said it would go is shown for this long.
-const LEFT_SHOWN: Duration = Duration::from_mins(1);
+const LEFT_SHOWN: Duration = Duration::from_secs(60);
 /// A dead one for this long: it may come back.
-const DEAD_SHOWN: Duration = Duration::from_mins(10);
+const DEAD_SHOWN: Duration = Duration::from_secs(600);
 
 /// Everybody this node has heard, but for itself.
 #[derive(Debug, Clone, Default)]

@@ -85,7 +85,7 @@ fn no_request_fails_when_a_web_server_stops(sandbox: Sandbox) -> Outcome {
         .find(|exchange| exchange.outcome.as_deref() == Ok("web1"));
     assert!(early.is_none(), "a stopped server can't have answered: {early:?}");
     scene.assert_one_answerer();
-    assert_eq!(sum(scene.node("ha1")?, "chinthe_service_connections_rejected_total", &[])?, 0.0);
+    assert!(sum(scene.node("ha1")?, "chinthe_service_connections_rejected_total", &[])? < 0.5);
     assert!(
         sum(
             scene.node("ha1")?,

@@ -43,7 +43,8 @@ fn every_transition_is_one_line(sandbox: Sandbox) -> Outcome {
             assert!(line.contains(part), "{part} is missing in: {line}");
         }
     }
-    assert_eq!(sum(ha2, "chinthe_vip_transitions_total", &[])?, 3.0, "the counters tell the same story");
+    let transitions = sum(ha2, "chinthe_vip_transitions_total", &[])?;
+    assert!((transitions - 3.0).abs() < 0.5, "the counters tell the same story: {transitions}");
     Ok(())
 }
 
