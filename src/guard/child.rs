@@ -9,11 +9,13 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::future::join_all;
+use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::io::unix::AsyncFd;
 
 use crate::core::{Boot, Mac, MemberId, Message, Resignation, Time, VipId};
@@ -36,12 +38,16 @@ const BETWEEN_LAST_WORDS: Duration = Duration::from_millis(4);
 /// So many packets of the network's are read before orders are looked at again.
 const PORTION: usize = 256;
 
+/// Leases being refreshed.
+type Refreshing = Pin<Box<dyn Future<Output = Vec<Result<(), (Ipv4Addr, io::Error)>>>>>;
+
 struct Guard {
     channel: AsyncFd<Channel>,
     kernel: Kernel,
     interfaces: Vec<Interface>,
     vips: Vec<Vip>,
     refresh_at: Time,
+    refreshing: Option<Refreshing>,
     voice: Sealer,
     mouth: UdpSocket,
     peers: Vec<SocketAddr>,
@@ -84,7 +90,17 @@ async fn run(channel: Channel) -> io::Result<()> {
     let parts = (voice.key, voice.key_id, voice.cluster);
     let voice = Sealer::from_parts(parts, SealChannel::Guard, MemberId(voice.sender), Boot(voice.boot));
     let refresh_at = now() + REFRESH;
-    let guard = Guard { channel, kernel, interfaces, vips, refresh_at, voice, mouth, peers: vec![] };
+    let guard = Guard {
+        channel,
+        kernel,
+        interfaces,
+        vips,
+        refresh_at,
+        refreshing: None,
+        voice,
+        mouth,
+        peers: vec![],
+    };
     guard.report(&Report::Started);
     for interface in 0..guard.interfaces.len() {
         guard.report_link(interface);
@@ -167,12 +183,13 @@ impl Guard {
             }
             let more = self.read_answers();
             self.expire().await;
-            self.refresh().await;
+            self.refresh();
             self.announce();
             let deadline = if more { Duration::ZERO } else { self.deadline().since(now()) };
             tokio::select! {
                 biased;
                 ready = self.channel.readable() => { ready?.clear_ready(); }
+                outcomes = some(&mut self.refreshing) => self.refreshed(outcomes),
                 () = any_readable(&self.interfaces) => {}
                 change = changes.next() => match change {
                     Some(change) => self.changed(change).await,
@@ -283,20 +300,37 @@ impl Guard {
     }
 
     /// Refreshes all leases in one go: out of step, the kernel may keep one for a second longer.
-    async fn refresh(&mut self) {
-        if now() < self.refresh_at {
+    ///
+    /// Nothing waits for it: the kernel may take its time, and holds have to be fed meanwhile. The requests are
+    /// made here and now, so that whatever is removed later is removed after them.
+    fn refresh(&mut self) {
+        if now() < self.refresh_at || self.refreshing.is_some() {
             return;
         }
         self.refresh_at = now() + REFRESH;
-        for vip in &self.vips {
-            if vip.hold.is_none() {
-                continue;
-            }
-            for address in &vip.addresses {
-                if let Err(error) = self.kernel.add(self.interfaces[vip.interface].index, *address).await {
-                    self.trouble(&format!("{address} can't be refreshed: {error}"));
-                }
-            }
+        let held = self.vips.iter().filter(|vip| vip.hold.is_some());
+        let leases =
+            held.flat_map(|vip| vip.addresses.iter().map(|a| (self.interfaces[vip.interface].index, *a)));
+        let requests: Vec<_> = leases
+            .map(|(interface, address)| {
+                let request = self.kernel.add(interface, address);
+                async move { request.await.map_err(|error| (address, error)) }
+            })
+            .collect();
+        if requests.is_empty() {
+            return;
+        }
+        let mut all: Refreshing = Box::pin(join_all(requests));
+        match all.as_mut().now_or_never() {
+            Some(outcomes) => self.refreshed(outcomes),
+            None => self.refreshing = Some(all),
+        }
+    }
+
+    fn refreshed(&mut self, outcomes: Vec<Result<(), (Ipv4Addr, io::Error)>>) {
+        self.refreshing = None;
+        for (address, error) in outcomes.into_iter().filter_map(Result::err) {
+            self.trouble(&format!("{address} can't be refreshed: {error}"));
         }
     }
 
@@ -459,7 +493,13 @@ impl Guard {
 
     fn deadline(&self) -> Time {
         let holds = self.vips.iter().filter_map(Vip::deadline).min();
-        holds.map_or(now() + Duration::from_secs(60), |at| at.min(self.refresh_at))
+        // A refresh under way is awaited; the next one isn't due before it is done.
+        let refresh = self.refreshing.is_none().then_some(self.refresh_at);
+        match (holds, refresh) {
+            (None, _) => now() + Duration::from_secs(60),
+            (Some(hold), None) => hold,
+            (Some(hold), Some(refresh)) => hold.min(refresh),
+        }
     }
 
     fn report_link(&self, interface: usize) {
@@ -479,6 +519,14 @@ impl Guard {
         // A daemon that doesn't read is hung or dead; what it can't know it can't act on, and the hold's
         // own end takes care of the rest.
         let _ = self.channel.get_ref().send(report, None);
+    }
+}
+
+/// What it comes to, if there is any; otherwise nothing ever.
+async fn some(refreshing: &mut Option<Refreshing>) -> Vec<Result<(), (Ipv4Addr, io::Error)>> {
+    match refreshing {
+        Some(refreshing) => refreshing.await,
+        None => std::future::pending().await,
     }
 }
 
