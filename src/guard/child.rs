@@ -5,17 +5,18 @@
 //! the channel closes, the guard is the undertaker: it removes the addresses, waits for the kernel's word,
 //! resigns in the daemon's name and ends.
 
+mod leases;
+mod prepare;
+
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 use tokio::io::unix::AsyncFd;
 
 use crate::core::{Boot, Mac, MemberId, Message, Resignation, Time, VipId};
@@ -24,22 +25,23 @@ use crate::wire::message;
 use crate::wire::seal::{Channel as SealChannel, Sealer};
 
 use super::address::{Change, Kernel};
-use super::announce::{Announcements, ArpSocket};
+use super::announce::Announcements;
 use super::channel::{Channel, Received, awaitable};
 use super::clock::now;
-use super::echo::{self, Echo};
+use super::echo::{self};
 use super::held::{Hold, Interface, REFRESH, Vip};
+
 use super::protocol::{Order, Report, Start};
 use super::scheduling;
+
+use self::leases::Refreshing;
+use self::prepare::prepare;
 
 /// The dead daemon's peers are told this often, this far apart.
 const LAST_WORDS: u32 = 3;
 const BETWEEN_LAST_WORDS: Duration = Duration::from_millis(4);
 /// So many packets of the network's are read before orders are looked at again.
 const PORTION: usize = 256;
-
-/// Leases being refreshed.
-type Refreshing = Pin<Box<dyn Future<Output = Vec<Result<(), (Ipv4Addr, io::Error)>>>>>;
 
 struct Guard {
     channel: AsyncFd<Channel>,
@@ -119,61 +121,6 @@ async fn first_order(channel: &mut AsyncFd<Channel>) -> io::Result<Option<Start>
     }
 }
 
-/// Finds the interfaces, opens their sockets and removes what an earlier life left.
-async fn prepare(kernel: &Kernel, start: &Start) -> Result<(Vec<Interface>, Vec<Vip>), (String, String)> {
-    let mut interfaces: Vec<Interface> = Vec::new();
-    let mut vips = Vec::new();
-    for vip in &start.vips {
-        let known = interfaces.iter().position(|i| i.name == vip.interface);
-        let interface = match known {
-            Some(known) => known,
-            None => {
-                interfaces.push(open_interface(kernel, &vip.interface, start).await?);
-                interfaces.len() - 1
-            }
-        };
-        vips.push(Vip::new(vip.id, vip.addresses.clone(), interface));
-        for address in &vip.addresses {
-            kernel
-                .remove(interfaces[interface].index, *address)
-                .await
-                .map_err(|error| refused(&error, "change addresses"))?;
-        }
-    }
-    Ok((interfaces, vips))
-}
-
-async fn open_interface(kernel: &Kernel, name: &str, start: &Start) -> Result<Interface, (String, String)> {
-    let link = kernel.link(name).await.map_err(|error| refused(&error, "read the interfaces"))?.ok_or_else(
-        || {
-            let error = format!("there is no interface `{name}` on this machine");
-            let hint =
-                "`ip link` lists the interfaces; `interface = { NODE = \"…\" }` names one by node".to_owned();
-            (error, hint)
-        },
-    )?;
-    let arp = ArpSocket::open(link.index).and_then(awaitable);
-    let arp = arp.map_err(|error| refused(&error, "open a packet socket"))?;
-    let echo = Echo::open(name).map_err(|error| refused(&error, "open a raw socket"))?;
-    let addresses =
-        kernel.addresses(link.index).await.map_err(|error| refused(&error, "read the addresses"))?;
-    let vip = |address: &Ipv4Addr| start.vips.iter().any(|v| v.addresses.contains(address));
-    let own = addresses.iter().find(|a| IpAddr::V4(**a) == start.address);
-    // Without an address of its own a question is a probe, RFC 5227 section 2.1.1.
-    let own_address =
-        own.or_else(|| addresses.iter().find(|a| !vip(a))).copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
-    Ok(Interface { index: link.index, name: link.name, mac: link.mac, up: link.up, own_address, arp, echo })
-}
-
-fn refused(error: &io::Error, what: &str) -> (String, String) {
-    let hint = if error.kind() == io::ErrorKind::PermissionDenied {
-        "run it as root, or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW (systemd: AmbientCapabilities=)"
-    } else {
-        "`ip addr` and `dmesg` may tell more"
-    };
-    (format!("no permission or no way to {what}: {error}"), hint.to_owned())
-}
-
 impl Guard {
     async fn work(mut self, mut changes: impl Stream<Item = Change> + Unpin) -> io::Result<()> {
         loop {
@@ -189,7 +136,7 @@ impl Guard {
             tokio::select! {
                 biased;
                 ready = self.channel.readable() => { ready?.clear_ready(); }
-                outcomes = some(&mut self.refreshing) => self.refreshed(outcomes),
+                outcomes = leases::some(&mut self.refreshing) => self.refreshed(outcomes),
                 () = any_readable(&self.interfaces) => {}
                 change = changes.next() => match change {
                     Some(change) => self.changed(change).await,
@@ -296,41 +243,6 @@ impl Guard {
                 self.report(&Report::Expired { vip });
                 self.tell_peers(&word);
             }
-        }
-    }
-
-    /// Refreshes all leases in one go: out of step, the kernel may keep one for a second longer.
-    ///
-    /// Nothing waits for it: the kernel may take its time, and holds have to be fed meanwhile. The requests are
-    /// made here and now, so that whatever is removed later is removed after them.
-    fn refresh(&mut self) {
-        if now() < self.refresh_at || self.refreshing.is_some() {
-            return;
-        }
-        self.refresh_at = now() + REFRESH;
-        let held = self.vips.iter().filter(|vip| vip.hold.is_some());
-        let leases =
-            held.flat_map(|vip| vip.addresses.iter().map(|a| (self.interfaces[vip.interface].index, *a)));
-        let requests: Vec<_> = leases
-            .map(|(interface, address)| {
-                let request = self.kernel.add(interface, address);
-                async move { request.await.map_err(|error| (address, error)) }
-            })
-            .collect();
-        if requests.is_empty() {
-            return;
-        }
-        let mut all: Refreshing = Box::pin(join_all(requests));
-        match all.as_mut().now_or_never() {
-            Some(outcomes) => self.refreshed(outcomes),
-            None => self.refreshing = Some(all),
-        }
-    }
-
-    fn refreshed(&mut self, outcomes: Vec<Result<(), (Ipv4Addr, io::Error)>>) {
-        self.refreshing = None;
-        for (address, error) in outcomes.into_iter().filter_map(Result::err) {
-            self.trouble(&format!("{address} can't be refreshed: {error}"));
         }
     }
 
@@ -519,14 +431,6 @@ impl Guard {
         // A daemon that doesn't read is hung or dead; what it can't know it can't act on, and the hold's
         // own end takes care of the rest.
         let _ = self.channel.get_ref().send(report, None);
-    }
-}
-
-/// What it comes to, if there is any; otherwise nothing ever.
-async fn some(refreshing: &mut Option<Refreshing>) -> Vec<Result<(), (Ipv4Addr, io::Error)>> {
-    match refreshing {
-        Some(refreshing) => refreshing.await,
-        None => std::future::pending().await,
     }
 }
 
