@@ -134,7 +134,7 @@ impl World {
                 let news = !self.machines[index].kernel.has_address();
                 let until = self.machines[index].kernel.add(local, &mut self.random);
                 let at = self.machines[index].clock.global(until);
-                self.at(at, Event::Lease(index));
+                self.look_at_lease(index, at);
                 if news {
                     self.trace.note(self.now, || format!("n{} kernel: address", index + 1));
                 }

@@ -52,6 +52,8 @@ pub(crate) struct Machine {
     /// When its link or itself last came back.
     pub(crate) back_since: Time,
     pub(crate) kernel: Kernel,
+    /// When the kernel looks at its leases next.
+    pub(crate) lease_look: Option<Time>,
     pub(crate) daemon: Option<Daemon>,
     /// More than one when an orphan hasn't been let run to its end.
     pub(crate) guards: Vec<Guard>,
@@ -77,6 +79,7 @@ impl Machine {
             link: true,
             back_since: Time::ZERO,
             kernel: Kernel::default(),
+            lease_look: None,
             daemon: None,
             guards: Vec::new(),
             wakes_at: None,

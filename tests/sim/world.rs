@@ -19,6 +19,8 @@ use crate::random::Random;
 use crate::trace::Trace;
 
 pub(crate) const CLIENTS: usize = 2;
+/// No run has as many events, unless somebody asks or answers without end.
+const RESTLESS: u64 = 3_000_000;
 const CLIENT_LOOKS: Duration = Duration::from_millis(250);
 
 /// Everything there is.
@@ -37,6 +39,8 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     lives: u64,
     order: u64,
+    /// So many events so far.
+    happened: u64,
     events: BinaryHeap<Reverse<Due>>,
 }
 
@@ -60,6 +64,7 @@ impl Ord for Due {
 }
 
 /// What happens at a moment.
+#[derive(Debug)]
 pub(crate) enum Event {
     Datagram { to: usize, datagram: Datagram },
     Arp { to: usize, from: usize, packet: Arp },
@@ -128,6 +133,7 @@ impl World {
             trace,
             lives: 0,
             order: 0,
+            happened: 0,
             events: BinaryHeap::new(),
         };
         for client in 0..CLIENTS {
@@ -160,9 +166,22 @@ impl World {
             self.trace.count(at, order);
             self.happen(event);
             self.judge();
+            self.happened += 1;
+            if self.happened > RESTLESS {
+                self.restless();
+                break;
+            }
         }
         self.now = end;
         self.judge();
+    }
+
+    fn restless(&mut self) {
+        let mut kinds = std::collections::BTreeMap::new();
+        for Reverse(Due(_, _, event)) in self.events.drain() {
+            *kinds.entry(format!("{event:?}").chars().take(14).collect::<String>()).or_insert(0) += 1;
+        }
+        self.judge.violate(self.now, format!("events without end; waiting were {kinds:?}"));
     }
 
     pub(crate) fn judge(&mut self) {
@@ -370,6 +389,13 @@ impl World {
         }
     }
 
+    pub(crate) fn look_at_lease(&mut self, machine: usize, at: Time) {
+        if self.machines[machine].lease_look.is_none_or(|known| known <= self.now || at < known) {
+            self.machines[machine].lease_look = Some(at);
+            self.at(at, Event::Lease(machine));
+        }
+    }
+
     fn lease(&mut self, machine: usize) {
         let local = self.local(machine);
         if self.machines[machine].paused.is_some() {
@@ -377,9 +403,7 @@ impl World {
         }
         if let Some(until) = self.machines[machine].kernel.expire(local, self.now) {
             let at = self.machines[machine].clock.global(until);
-            if at > self.now {
-                self.at(at, Event::Lease(machine));
-            }
+            self.look_at_lease(machine, at);
         } else {
             self.trace.note(self.now, || format!("n{} kernel: no address (lease)", machine + 1));
         }
