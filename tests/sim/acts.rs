@@ -51,7 +51,9 @@ impl World {
                     }
                 }
             }
-            Output::Reply { to, advertisement } => self.tell(index, to, Message::Advertisement(advertisement)),
+            Output::Reply { to, advertisement } => {
+                self.tell(index, to, Message::Advertisement(advertisement))
+            }
             Output::Probe { to } => self.tell(index, to, Message::Probe),
             Output::Send { to, message } => self.tell(index, to, message),
             Output::Hold { vip: _, until, term } => self.ask(index, Order::Hold { until, term }),
@@ -120,7 +122,9 @@ impl World {
             let late = self.random.up_to(CHANNEL);
             let at = self.machines[index].clock.global(deadline).max(self.now) + late;
             let guard = self.machines[index].guards.iter_mut().find(|g| g.id == id);
-            if let Some(guard) = guard.filter(|g| g.wakes_at.is_none_or(|known| at < known || known <= self.now)) {
+            if let Some(guard) =
+                guard.filter(|g| g.wakes_at.is_none_or(|known| at < known || known <= self.now))
+            {
                 guard.wakes_at = Some(at);
                 self.at(at, Event::WakeGuard { machine: index, guard: id });
             }
@@ -132,7 +136,7 @@ impl World {
             Act::Add => {
                 let local = self.local(index);
                 let news = !self.machines[index].kernel.has_address();
-                let until = self.machines[index].kernel.add(local, &mut self.random);
+                let until = self.machines[index].kernel.add(local, self.now, &mut self.random);
                 let at = self.machines[index].clock.global(until);
                 self.look_at_lease(index, at);
                 if news {

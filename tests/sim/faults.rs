@@ -30,28 +30,60 @@ pub(crate) struct Faults {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing gets from one station to another; the other way it does.
-    Cut { from: usize, to: usize, cut: bool },
+    Cut {
+        from: usize,
+        to: usize,
+        cut: bool,
+    },
     /// Stations (machines, then clients) reach only those of their own group.
     Partition(Vec<u8>),
     /// SIGSTOP.
-    Stop { machine: usize, daemon: bool, guard: bool },
+    Stop {
+        machine: usize,
+        daemon: bool,
+        guard: bool,
+    },
     /// SIGCONT, to both.
     Continue(usize),
     /// The whole machine, and its clock unless that goes on.
-    Pause { machine: usize, clock_stands: bool },
+    Pause {
+        machine: usize,
+        clock_stands: bool,
+    },
     Resume(usize),
     /// SIGKILL.
-    Kill { machine: usize, daemon: bool, guard: bool },
+    Kill {
+        machine: usize,
+        daemon: bool,
+        guard: bool,
+    },
     PowerOff(usize),
     /// The machine is on, and its daemon is started.
     Start(usize),
     /// SIGTERM.
     Terminate(usize),
-    Link { machine: usize, up: bool },
-    Check { machine: usize, check: usize, well: bool },
-    Backend { backend: usize, serves: bool },
-    Reach { machine: usize, backend: usize, reaches: bool },
-    ConnectFailed { machine: usize, backend: usize },
+    Link {
+        machine: usize,
+        up: bool,
+    },
+    Check {
+        machine: usize,
+        check: usize,
+        well: bool,
+    },
+    Backend {
+        backend: usize,
+        serves: bool,
+    },
+    Reach {
+        machine: usize,
+        backend: usize,
+        reaches: bool,
+    },
+    ConnectFailed {
+        machine: usize,
+        backend: usize,
+    },
     /// Somebody else removes the address.
     RemoveAddress(usize),
 }
@@ -73,7 +105,8 @@ impl Faults {
         let drift = random.pick(&[0, 50, 500, 30_000]);
         let rates = nodes.iter().map(|_| random.below(2 * drift + 1) as i32 - drift as i32).collect();
         let lateness = random.pick(&[0, 0, 5, 40, 120]);
-        let heal_at = random.between(Duration::from_secs(2), Duration::from_secs(8)).max(common.interval * 20);
+        let heal_at =
+            random.between(Duration::from_secs(2), Duration::from_secs(8)).max(common.interval * 20);
         let mut events = Vec::new();
         // A mix of few kinds goes deeper than a bit of everything.
         let kinds: Vec<usize> = (0..1 + random.below(4)).map(|_| random.below(KINDS)).collect();
@@ -132,7 +165,10 @@ fn one(
         8 => (Fault::Link { machine, up: false }, Fault::Link { machine, up: true }),
         9 if !nodes[machine].checks.is_empty() => {
             let check = random.below(nodes[machine].checks.len());
-            (Fault::Check { machine, check, well: false }, Fault::Check { machine, check, well: random.coin() })
+            (
+                Fault::Check { machine, check, well: false },
+                Fault::Check { machine, check, well: random.coin() },
+            )
         }
         10 if common.backends > 0 => {
             let backend = random.below(common.backends);
@@ -199,7 +235,9 @@ impl World {
             Fault::Link { machine, up } => self.link(*machine, *up),
             Fault::Check { machine, check, well } => self.machines[*machine].checks[*check] = *well,
             Fault::Backend { backend, serves } => self.backends[*backend] = *serves,
-            Fault::Reach { machine, backend, reaches } => self.machines[*machine].reaches[*backend] = *reaches,
+            Fault::Reach { machine, backend, reaches } => {
+                self.machines[*machine].reaches[*backend] = *reaches
+            }
             Fault::ConnectFailed { machine, backend } => {
                 if let Some(life) = self.machines[*machine].daemon.as_ref().map(|d| d.life) {
                     self.mail(*machine, life, Input::ConnectFailed { service: 0, backend: *backend });
@@ -220,6 +258,7 @@ impl World {
         self.trace.note(now, || format!("-- everything heals; off: {stay_off:?}"));
         self.network.weather = Weather::CALM;
         self.network.heal(now);
+        self.network.mended_at = now;
         self.lateness = Duration::ZERO;
         for (machine, off) in stay_off.iter().enumerate() {
             self.resume(machine);
@@ -237,7 +276,8 @@ impl World {
     fn go_on(&mut self, machine: usize) {
         let now = self.now;
         let here = &mut self.machines[machine];
-        let stopped = here.daemon.as_ref().is_some_and(|d| d.stopped) || here.guards.iter().any(|g| g.stopped);
+        let stopped =
+            here.daemon.as_ref().is_some_and(|d| d.stopped) || here.guards.iter().any(|g| g.stopped);
         if !stopped {
             return;
         }

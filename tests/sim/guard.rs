@@ -152,13 +152,8 @@ impl Guard {
                     acts.push(Act::Report(Input::LetGo { vip: 0, cause: Cause::HoldExpired }));
                 }
                 None => {
-                    self.hold = Some(Hold {
-                        until,
-                        term,
-                        announced: 0,
-                        announcing_since: now,
-                        announce_at: now,
-                    });
+                    self.hold =
+                        Some(Hold { until, term, announced: 0, announcing_since: now, announce_at: now });
                     acts.extend([Act::Add, Act::Report(Input::Held { vip: 0, until })]);
                     self.announce(now, acts);
                 }

@@ -18,6 +18,8 @@ pub(crate) struct Kernel {
     until: Option<Time>,
     /// Since when it has been without, by the simulation's clock.
     pub(crate) without_since: Time,
+    /// Since when it has had it.
+    pub(crate) with_since: Time,
 }
 
 impl Kernel {
@@ -26,7 +28,10 @@ impl Kernel {
     }
 
     /// Adds the address or refreshes its lease; when it runs out, by the machine's clock.
-    pub(crate) fn add(&mut self, local: Time, random: &mut Random) -> Time {
+    pub(crate) fn add(&mut self, local: Time, now: Time, random: &mut Random) -> Time {
+        if self.until.is_none() {
+            self.with_since = now;
+        }
         let until = local + LEASE + random.up_to(SLACK);
         self.until = Some(until);
         until

@@ -44,6 +44,8 @@ pub(crate) struct Network {
     cut: Vec<bool>,
     /// Since when packets get through both ways, by pair.
     joined: Vec<Time>,
+    /// When all that was wrong with it ended.
+    pub(crate) mended_at: Time,
 }
 
 impl Network {
@@ -53,6 +55,7 @@ impl Network {
             stations,
             cut: vec![false; stations * stations],
             joined: vec![Time::ZERO; stations * stations],
+            mended_at: Time::ZERO,
         }
     }
 

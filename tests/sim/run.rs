@@ -19,9 +19,11 @@ pub(crate) struct Outcome {
     /// What was violated, with the faults before it.
     pub(crate) failure: Option<String>,
     pub(crate) mistaken: u32,
+    /// Two claims at once.
+    pub(crate) races: u32,
     /// Two held that don't reach each other, but that a third one reaches.
     pub(crate) relayed: Duration,
-    /// How long after the heal the right holder was there.
+    /// The story, when it was asked for.
     pub(crate) lines: Vec<String>,
 }
 
@@ -53,6 +55,7 @@ pub(crate) fn run(seed: u64, trace: Trace) -> Outcome {
             hash: world.trace.hash(),
             failure,
             mistaken: world.judge.mistaken,
+            races: world.judge.races,
             relayed: world.judge.relayed,
             lines: world.trace.lines().to_vec(),
         }
@@ -146,7 +149,12 @@ pub(crate) fn draw(random: &mut Random) -> (Common, Vec<Node>) {
 }
 
 fn story(what: &str, seed: u64, common: &Common, nodes: &[Node], faults: &Faults) -> String {
-    let mut story = format!("{what}\n  {} nodes, {common:?}\n  {:?}, late {:?}", nodes.len(), faults.weather, faults.lateness);
+    let mut story = format!(
+        "{what}\n  {} nodes, {common:?}\n  {:?}, late {:?}",
+        nodes.len(),
+        faults.weather,
+        faults.lateness
+    );
     for (at, fault) in &faults.events {
         let _ = write!(story, "\n  {at:?} {fault:?}");
     }

@@ -4,6 +4,7 @@
 //! * `SIM_SEED=0x2a cargo test --test sim replay -- --nocapture` tells one seed's story.
 //! * `SIM_SEEDS=1000000 cargo test --release --test sim sweep -- --nocapture` runs a million.
 //! * `SIM_FIRST=1000000` begins there instead of at 0.
+//! * `SIM_STRICT=1` counts two claims at once as failures, too: see `judge`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,8 +14,9 @@ use crate::trace::Trace;
 const SEEDS: u64 = 1000;
 
 /// Seeds that failed once, and what they found.
-const ONCE_FAILED: [u64; 0] = [];
-
+///
+/// * `0x79`: two holders answered each other's announcements without end.
+const ONCE_FAILED: [u64; 1] = [0x79];
 
 #[test]
 fn sweep() {
@@ -23,11 +25,19 @@ fn sweep() {
     let outcomes = run_all((first..first + seeds).collect());
     let failures: Vec<&(u64, Outcome)> = outcomes.iter().filter(|(_, o)| o.failure.is_some()).collect();
     let mistaken = outcomes.iter().filter(|(_, o)| o.mistaken > 0).count();
+    let races = outcomes.iter().filter(|(_, o)| o.races > 0).count();
     let relayed = outcomes.iter().filter(|(_, o)| !o.relayed.is_zero()).count();
-    println!("{seeds} seeds: {} failed; {mistaken} with a takeover that only losses explain, {relayed} with two holders \
-         that a third node reached", failures.len());
+    println!(
+        "{seeds} seeds: {} failed; {mistaken} with a takeover that only losses explain, {races} with two claims at \
+         once, {relayed} with two holders that a third node reached",
+        failures.len()
+    );
     for (seed, outcome) in failures.iter().take(8) {
-        println!("seed {seed:#x} ({} nodes): {}\n", outcome.nodes, outcome.failure.as_deref().unwrap_or_default());
+        println!(
+            "seed {seed:#x} ({} nodes): {}\n",
+            outcome.nodes,
+            outcome.failure.as_deref().unwrap_or_default()
+        );
     }
     let all: Vec<String> = failures.iter().map(|(seed, _)| format!("{seed:#x}")).take(40).collect();
     assert!(failures.is_empty(), "{} seeds failed: {}", failures.len(), all.join(" "));
@@ -53,7 +63,8 @@ fn the_same_seed_gives_the_same_trace() {
 fn replay() {
     let Some(seed) = from_environment("SIM_SEED") else { return };
     let outcome = run(seed, Trace::readable());
-    let skipped = outcome.lines.len().saturating_sub(from_environment("SIM_LINES").unwrap_or(100_000) as usize);
+    let skipped =
+        outcome.lines.len().saturating_sub(from_environment("SIM_LINES").unwrap_or(100_000) as usize);
     outcome.lines.iter().skip(skipped).for_each(|line| println!("{line}"));
     if let Some(failure) = outcome.failure {
         panic!("{failure}");

@@ -66,20 +66,60 @@ impl Ord for Due {
 /// What happens at a moment.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Datagram { to: usize, datagram: Datagram },
-    Arp { to: usize, from: usize, packet: Arp },
-    Order { machine: usize, guard: u64, order: Order },
-    Report { machine: usize, guard: u64, report: Input },
+    Datagram {
+        to: usize,
+        datagram: Datagram,
+    },
+    Arp {
+        to: usize,
+        from: usize,
+        packet: Arp,
+    },
+    Order {
+        machine: usize,
+        guard: u64,
+        order: Order,
+    },
+    Report {
+        machine: usize,
+        guard: u64,
+        report: Input,
+    },
     /// From any other thread of the daemon: probes, checks, the proxy, and whatever gossip will bring.
-    Mail { machine: usize, life: u64, input: Input },
-    Probe { machine: usize, life: u64, backend: usize, again: bool },
-    Check { machine: usize, life: u64, check: usize },
+    Mail {
+        machine: usize,
+        life: u64,
+        input: Input,
+    },
+    Probe {
+        machine: usize,
+        life: u64,
+        backend: usize,
+        again: bool,
+    },
+    Check {
+        machine: usize,
+        life: u64,
+        check: usize,
+    },
     WakeDaemon(usize),
-    WakeGuard { machine: usize, guard: u64 },
+    WakeGuard {
+        machine: usize,
+        guard: u64,
+    },
     Lease(usize),
-    Orphaned { machine: usize, guard: u64 },
-    GuardLost { machine: usize, guard: u64 },
-    GuardReady { machine: usize, life: u64 },
+    Orphaned {
+        machine: usize,
+        guard: u64,
+    },
+    GuardLost {
+        machine: usize,
+        guard: u64,
+    },
+    GuardReady {
+        machine: usize,
+        life: u64,
+    },
     ClientLooks(usize),
 }
 
@@ -207,7 +247,10 @@ impl World {
         }
         if self.common.probe_interval.is_some() {
             for backend in 0..self.common.backends {
-                self.later(Duration::from_millis(2), Event::Probe { machine: index, life, backend, again: true });
+                self.later(
+                    Duration::from_millis(2),
+                    Event::Probe { machine: index, life, backend, again: true },
+                );
             }
             for check in 0..self.machines[index].node.checks.len() {
                 self.later(Duration::from_millis(5), Event::Check { machine: index, life, check });
@@ -258,7 +301,9 @@ impl World {
                 self.turn_guard(machine, guard);
             }
             Event::Report { machine, guard, report } => {
-                if let Some(daemon) = self.machines[machine].daemon.as_mut().filter(|d| d.guard == Some(guard)) {
+                if let Some(daemon) =
+                    self.machines[machine].daemon.as_mut().filter(|d| d.guard == Some(guard))
+                {
                     daemon.reports.push_back(report);
                     self.turn_daemon(machine);
                 }
@@ -293,7 +338,9 @@ impl World {
                 self.turn_guard(machine, guard);
             }
             Event::GuardLost { machine, guard } => {
-                if let Some(daemon) = self.machines[machine].daemon.as_mut().filter(|d| d.guard == Some(guard)) {
+                if let Some(daemon) =
+                    self.machines[machine].daemon.as_mut().filter(|d| d.guard == Some(guard))
+                {
                     daemon.guard_lost = true;
                     self.turn_daemon(machine);
                 }
