@@ -157,7 +157,9 @@ impl Judge {
         }
         // Beyond what "lost packets move nothing" promises: a takeover by mistake, ended as a heal is.
         let stormy = world.network.weather.loss >= HARMLESS_LOSS;
-        if stormy && world.now <= since + hearing + ROUND_TRIPS + world.lateness {
+        let heard = hearing + ROUND_TRIPS + world.lateness;
+        let ends = if leftover { allowed.max(heard) } else { heard };
+        if stormy && world.now <= since + ends {
             if !self.told {
                 self.told = true;
                 self.mistaken += 1;
