@@ -260,7 +260,13 @@ impl Core {
             .members
             .get(from)
             .and_then(|m| m.part(id))
-            .is_some_and(|part| part.state == VipState::Active && part.term <= term);
+            .is_some_and(|part| match part.state {
+                VipState::Active => part.term <= term,
+                // Its next advertisement may have overtaken the resignation.
+                VipState::Backup | VipState::Initialize => {
+                    part.term == term && !self.members.has_resigned(from, id, term)
+                }
+            });
         if self.members.resign(from, id, term) {
             self.tell(vip, Event::Resigned { successor, known_holder }, now);
         }
