@@ -47,6 +47,8 @@ pub struct Election {
     standing: Standing,
     /// When somebody else's claim was last met with an announcement.
     defended_at: Option<Time>,
+    /// When this node was last late: what it reads next may be old.
+    late_at: Option<Time>,
 }
 
 #[derive(Debug, Clone)]
@@ -127,7 +129,7 @@ impl Election {
     pub(super) fn new(index: usize, id: VipId, preempt: bool) -> Self {
         let standing = Standing { effective: 1, eligible: false };
         let (mac, state) = (Mac::default(), State::Initialize);
-        Self { index, id, preempt, mac, term: 0, state, standing, defended_at: None }
+        Self { index, id, preempt, mac, term: 0, state, standing, defended_at: None, late_at: None }
     }
 
     /// The VIP's state on this node.
@@ -201,6 +203,9 @@ impl Election {
 
     /// Takes in an event. [`Election::step`] follows it.
     pub(super) fn handle(&mut self, event: Event, around: &Surroundings<'_>, out: &mut Orders) {
+        if event == Event::Stalled {
+            self.late_at = Some(around.now);
+        }
         match std::mem::replace(&mut self.state, State::Initialize) {
             State::Initialize => self.initialize(event, out),
             State::Backup(watch) => self.backup(watch, event, around, out),
@@ -394,7 +399,9 @@ impl Election {
         let now = around.now;
         let rank = self.rank(around);
         let mine = successor.map_or(rank == 0, |id| id == around.me);
-        let turns = if mine { 0 } else { rank.max(1) };
+        // Behind an old resignation may stand the word of who has taken the VIP since.
+        let late = self.late_at.is_some_and(|at| now.since(at) < SUCCESSION);
+        let turns = if mine && !late { 0 } else { rank.max(1) };
         Watch::Vacated { since: now, claim_at: now + SUCCESSION * turns, mine }
     }
 

@@ -256,11 +256,8 @@ impl Core {
     fn resigned(&mut self, from: MemberId, resignation: Resignation, now: Time) {
         let Resignation { vip: id, term, successor, .. } = resignation;
         let Some(vip) = self.elections.iter().position(|e| e.id() == id) else { return };
-        let known_holder = self
-            .members
-            .get(from)
-            .and_then(|m| m.part(id))
-            .is_some_and(|part| match part.state {
+        let known_holder =
+            self.members.get(from).and_then(|m| m.part(id)).is_some_and(|part| match part.state {
                 VipState::Active => part.term <= term,
                 // Its next advertisement may have overtaken the resignation.
                 VipState::Backup | VipState::Initialize => {
