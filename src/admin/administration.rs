@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
+use tokio::sync::oneshot;
 
 use super::status::{self, AdminState};
 use crate::config::{duration_text, is_name, parse_duration};
@@ -240,6 +241,10 @@ impl fmt::Display for Operator {
         }
     }
 }
+
+/// Where the driver says what came of a change: what then holds of its target. Dropped unused, it says that the
+/// change didn't get through.
+pub type Answer = oneshot::Sender<Result<Words, Refusal>>;
 
 /// Why a change that was understood isn't made. Nothing has changed, unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -27,7 +27,7 @@ where
 {
     let operator = match admit(&request, via, sources) {
         Ok(operator) => operator,
-        Err(refused) => return unread(refused),
+        Err(denied) => return unread(denied.reply()),
     };
     if !is_json(&request) {
         return unread(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be application/json"));
@@ -64,33 +64,54 @@ where
     }
 }
 
+/// Why somebody may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Denied {
+    #[error("no web page may change anything here")]
+    WebPage,
+    #[error(
+        "changes over TCP are off: set `admin.token_file` on this node and restart it, or ask on the node itself, \
+         by its Unix socket"
+    )]
+    TcpIsOff,
+    #[error("this needs `Authorization: Bearer TOKEN`")]
+    NoToken,
+    #[error("the token is wrong")]
+    WrongToken,
+}
+
+impl Denied {
+    fn reply(self) -> Reply {
+        match self {
+            Self::WebPage | Self::TcpIsOff => problem(StatusCode::FORBIDDEN, &self.to_string()),
+            Self::NoToken | Self::WrongToken => {
+                let mut reply = problem(StatusCode::UNAUTHORIZED, &self.to_string());
+                reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                reply
+            }
+        }
+    }
+}
+
 /// Who asks, if they may.
-fn admit<B>(request: &Request<B>, via: Via, sources: &Sources) -> Result<Operator, Reply> {
+fn admit<B>(request: &Request<B>, via: Via, sources: &Sources) -> Result<Operator, Denied> {
     // A browser says where the page is from that makes it ask; no page of ours does, and no other program says so.
     if request.headers().contains_key(header::ORIGIN) {
-        return Err(problem(StatusCode::FORBIDDEN, "no web page may change anything here"));
+        return Err(Denied::WebPage);
     }
     let from = match via {
         Via::Socket { uid } => return Ok(Operator::Socket { uid }),
         Via::Tcp { from } => from,
     };
-    let Some(token) = &sources.token else {
-        let detail = "changes over TCP are off: set `admin.token_file` on this node and restart it, \
-                      or ask on the node itself, by its Unix socket";
-        return Err(problem(StatusCode::FORBIDDEN, detail));
-    };
-    let presented = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    if presented.and_then(bearer).is_some_and(|presented| token.is(presented)) {
-        return Ok(Operator::Token { from });
+    let token = sources.token.as_ref().ok_or(Denied::TcpIsOff)?;
+    let presented = request.headers().get(header::AUTHORIZATION).ok_or(Denied::NoToken)?;
+    match bearer(presented.as_bytes()) {
+        Some(presented) if token.is(presented) => Ok(Operator::Token { from }),
+        Some(_) | None => {
+            tracing::debug!(%from, "a change came with a wrong token");
+            Err(Denied::WrongToken)
+        }
     }
-    let detail = match presented {
-        Some(_) => "the token is wrong",
-        None => "this needs `Authorization: Bearer TOKEN`",
-    };
-    tracing::debug!(%from, "a change was refused: {detail}");
-    let mut reply = problem(StatusCode::UNAUTHORIZED, detail);
-    reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    Err(reply)
 }
 
 /// The token of `Bearer TOKEN`, RFC 6750 section 2.1; the scheme's case doesn't matter.

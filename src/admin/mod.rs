@@ -15,7 +15,7 @@ pub mod status;
 pub mod table;
 pub mod token;
 
-pub use administration::{Change, Operator, Refusal, Words};
+pub use administration::{Answer, Change, Operator, Refusal, Words};
 pub use bind::{BindError, SocketListener, bind_socket, bind_tcp};
 pub use client::{ClientError, Target, change, fetch_status};
 pub use server::{Listeners, Sources, serve};

@@ -22,11 +22,10 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet, LocalSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::administration::{Change, Operator, Refusal, Words};
+use super::administration::{Answer, Change, Operator, Words};
 use super::bind::SocketListener;
 use super::routes;
 use super::status::Status;
@@ -44,9 +43,8 @@ pub struct Sources {
     pub ready: Box<dyn Fn() -> Vec<(String, bool)>>,
     /// What operators have said that holds.
     pub words: Box<dyn Fn() -> Words>,
-    /// Has the driver take a change in, which answers with what then holds of its target; a sender that is
-    /// dropped is one that didn't get through.
-    pub change: Box<dyn Fn(Change, Operator, oneshot::Sender<Result<Words, Refusal>>)>,
+    /// Has the driver take a change in, without waiting for it.
+    pub change: Box<dyn Fn(Change, Operator, Answer)>,
     /// What a change by TCP has to show; without one there are none.
     pub token: Option<Token>,
 }

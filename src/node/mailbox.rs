@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rustix::event::{EventfdFlags, eventfd};
-use tokio::sync::oneshot;
 
-use crate::admin::{Change, Operator, Refusal, Words};
+use crate::admin::{Answer, Change, Operator};
 use crate::{probe, proxy};
 
 /// More than the driver handles in many milliseconds; what doesn't fit is given up, and comes again.
@@ -34,7 +33,7 @@ pub(super) enum Event {
         /// Who.
         operator: Operator,
         /// For what then holds of the change's target; dropped when the mailbox is full.
-        answer: oneshot::Sender<Result<Words, Refusal>>,
+        answer: Answer,
     },
     /// SIGTERM or SIGINT.
     Terminate,
@@ -89,6 +88,8 @@ impl AsFd for Mailbox {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
 
     #[test]

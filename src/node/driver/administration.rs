@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
 
 use super::Driver;
 use crate::admin::administration::{Setting, Subject};
-use crate::admin::{Change, Operator, Refusal, Words};
+use crate::admin::{Answer, Change, Operator, Refusal, Words};
 use crate::config::{did_you_mean, duration_text};
 use crate::core::{self, Input, Target};
 use crate::guard::clock;
@@ -16,17 +15,16 @@ use crate::wire::member_id;
 
 impl Driver {
     /// Takes in what an operator says, and answers with what then holds of its target.
-    pub(super) fn said(
-        &mut self,
-        change: &Change,
-        operator: Operator,
-        answer: oneshot::Sender<Result<Words, Refusal>>,
-    ) {
+    pub(super) fn said(&mut self, change: &Change, operator: Operator, answer: Answer) {
         // Whoever was told that it didn't get through mustn't find later that it did.
-        if !answer.is_closed() {
-            // One that left meanwhile will ask again.
-            let _ = answer.send(self.take_in(change, operator));
+        if answer.is_closed() {
+            return;
         }
+        let outcome = self.take_in(change, operator);
+        // Before the answer, so that whoever has it sees what it says in the status, too.
+        self.publish();
+        // One that left meanwhile will ask again.
+        let _ = answer.send(outcome);
     }
 
     fn take_in(&mut self, change: &Change, operator: Operator) -> Result<Words, Refusal> {

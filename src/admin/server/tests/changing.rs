@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::admin::administration::{Setting, Subject, Word};
-use crate::admin::{client, read_token};
+use crate::admin::{Refusal, client, read_token};
 use crate::core::{self, AdminState, Target as Of};
 
 const PATH: &str = "/api/v1/administration";
@@ -27,7 +27,7 @@ pub(super) fn words(node: &str) -> Words {
 
 /// A driver that knows `ha1`, loses what is said of `lost`, and never comes to what is said of `busy`.
 #[allow(clippy::needless_pass_by_value, reason = "as the server hands it over")]
-pub(super) fn driver(change: Change, _operator: Operator, answer: oneshot::Sender<Result<Words, Refusal>>) {
+pub(super) fn driver(change: Change, _operator: Operator, answer: Answer) {
     let Of::Node { node } = &change.target else { panic!("the tests speak of nodes") };
     let _ = match node.as_str() {
         "ha1" => answer.send(Ok(words(node))),
