@@ -135,7 +135,7 @@ fn assemble(
     prepared: Prepared,
     log_lines_dropped: impl Fn() -> u64 + Send + 'static,
 ) -> io::Result<(Driver, Service)> {
-    let Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin } = prepared;
+    let Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin, token } = prepared;
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let layout = Layout {
         version: telemetry::VERSION,
@@ -169,13 +169,14 @@ fn assemble(
     let sources = {
         let (config, identity) = (Arc::clone(&config), Arc::clone(&identity));
         let (metrics, proxy) = (Arc::clone(&metrics), Arc::downgrade(&proxy));
+        let operators = sender.clone();
         move || {
             let counters = {
                 let proxy = proxy.clone();
                 move || proxy.upgrade().map(|proxy| proxy.counters()).unwrap_or_default()
             };
-            let (for_metrics, for_status, for_ready, counted) =
-                (shown.clone(), shown.clone(), shown, counters.clone());
+            let (for_metrics, for_status, for_ready, for_words, counted) =
+                (shown.clone(), shown.clone(), shown.clone(), shown, counters.clone());
             admin::Sources {
                 metrics: Box::new(move || {
                     let snapshot = for_metrics.borrow().clone();
@@ -187,6 +188,11 @@ fn assemble(
                 }),
                 alive: Box::new(|| Ok(())),
                 ready: Box::new(move || for_ready.borrow().conditions.clone()),
+                words: Box::new(move || for_words.borrow().words.clone()),
+                change: Box::new(move |change, operator, answer| {
+                    operators.tell(Event::Said { change, operator, answer });
+                }),
+                token,
             }
         }
     };

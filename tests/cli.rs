@@ -6,7 +6,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
 
-use chinthe::admin::{Listeners, Sources, Status, bind_socket, serve, status};
+use chinthe::admin::administration::{Subject, Word};
+use chinthe::admin::{Change, Listeners, Refusal, Sources, Status, Words, bind_socket, serve, status};
+use chinthe::core::Target;
 use tokio::sync::oneshot;
 
 fn chinthe(arguments: &[&str]) -> Command {
@@ -43,6 +45,11 @@ impl Node {
                 status: Box::new(move || Arc::clone(&status)),
                 alive: Box::new(|| Ok(())),
                 ready: Box::new(Vec::new),
+                words: Box::new(Words::default),
+                change: Box::new(|change, _, answer| {
+                    let _ = answer.send(taken_in(&change));
+                }),
+                token: None,
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
@@ -71,6 +78,22 @@ impl Drop for Node {
     }
 }
 
+/// A node that knows `myweb/web1` alone.
+fn taken_in(change: &Change) -> Result<Words, Refusal> {
+    let known = Target::Backend { service: "myweb".into(), backend: "web1".into() };
+    if change.target != known {
+        return Err(Refusal::Unknown("there is no such backend: did you mean `web1`?".into()));
+    }
+    let said = |setting: &chinthe::core::Setting| Word {
+        target: Subject::from(&change.target),
+        setting: (*setting).into(),
+        since: "2026-11-22T10:00:00Z".parse().expect("a moment"),
+        expires: change.lasting.map(|_| "2026-11-22T10:30:00Z".parse().expect("a moment")),
+        by: "ha1".into(),
+    };
+    Ok(Words { words: change.settings.iter().map(said).collect() })
+}
+
 fn status(ready: bool) -> Status {
     Status {
         cluster: "myweb".to_owned(),
@@ -84,6 +107,7 @@ fn status(ready: bool) -> Status {
             version: "0.1.0".to_owned(),
             config: "5f2c".to_owned(),
             own: true,
+            admin: None,
         }],
         vips: Vec::new(),
         services: Vec::new(),
@@ -115,6 +139,41 @@ fn a_degraded_cluster_is_shown_with_exit_status_3() {
 }
 
 #[test]
+fn what_was_said_is_told_in_one_line_with_exit_status_0() {
+    let node = Node::start("said", true);
+    for (arguments, line) in [
+        (&["drain", "myweb/web1", "--for", "30m"][..], "myweb/web1: drain until 2026-11-22T10:30:00Z\n"),
+        (&["maint", "myweb/web1"], "myweb/web1: maint\n"),
+        (&["ready", "myweb/web1"], "myweb/web1: ready\n"),
+        (&["weight", "myweb/web1", "5"], "myweb/web1: weight 5\n"),
+        (&["weight", "myweb/web1", "default"], "myweb/web1: weight as configured\n"),
+    ] {
+        let output = run(&[arguments, &["--socket", node.path()]].concat());
+        assert_eq!(exit_status(&output), 0, "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), line);
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+#[test]
+fn what_cant_be_said_is_an_error_with_a_hint() {
+    let node = Node::start("unsaid", true);
+    for (arguments, words) in [
+        (&["drain", "myweb/web9"][..], "did you mean `web1`?"),
+        (&["drain", "web1"], "`SERVICE/BACKEND`"),
+        (&["drain", "--node", "a b"], "no node can have that name"),
+        (&["maint", "myweb/web1", "--for", "soon"], "`soon` is no duration"),
+        (&["ready", "myweb/web1", "--token-file", "/nonexistent"], "can't be read"),
+    ] {
+        let output = run(&[arguments, &["--socket", node.path()]].concat());
+        assert_eq!(exit_status(&output), 1, "{output:?}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.starts_with("error: ") && text.contains(words) && text.contains("\nhint: "), "{text}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+}
+
+#[test]
 fn nobody_to_ask_is_an_error_with_a_hint() {
     let output = run(&["status", "--socket", "/nonexistent/admin.sock"]);
     assert_eq!(exit_status(&output), 1, "{output:?}");
@@ -139,7 +198,15 @@ fn a_missing_file_is_an_error_with_a_hint() {
 
 #[test]
 fn a_usage_error_is_exit_status_2() {
-    for arguments in [[].as_slice(), &["fly"], &["check"], &["import"], &["run", "--log", "xml"]] {
+    for arguments in [
+        [].as_slice(),
+        &["fly"],
+        &["check"],
+        &["import"],
+        &["run", "--log", "xml"],
+        &["drain"],
+        &["weight", "a/b"],
+    ] {
         let output = run(arguments);
         assert_eq!(exit_status(&output), 2, "{output:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{output:?}");

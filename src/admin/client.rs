@@ -1,18 +1,21 @@
-//! The client of `chinthe status`: one request to one node, with an end to its patience.
+//! The client of `chinthe status` and its kin: one request to one node, with an end to its patience.
 
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
+use hyper::http::request;
 use hyper::{Request, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::administration::{Change, Words};
+use super::problem;
 use super::status::Status;
 
 /// For everything together; a node that is well answers in milliseconds.
@@ -90,8 +93,15 @@ pub enum ClientError {
     #[error("what answers at `{0}` is no chinthe node: {1}")]
     NotANode(Target, String),
     /// It answered with an error of its own.
-    #[error("the node at `{0}` answers {1}")]
-    Refused(Target, StatusCode),
+    #[error("the node at `{target}` {}", refusal(*.status, .detail))]
+    Refused {
+        /// Who.
+        target: Target,
+        /// Of what kind the error is.
+        status: StatusCode,
+        /// The node's own sentence; empty if it says none.
+        detail: String,
+    },
     /// This process can't even try.
     #[error("the request can't be made: {0}")]
     Local(#[from] io::Error),
@@ -112,7 +122,13 @@ impl ClientError {
             }
             Self::Silent(_) => "its log may say what it is stuck on",
             Self::NotANode(..) => "the port is `admin.listen`'s, 7781 unless set",
-            Self::Refused(..) => "is it of another version?",
+            Self::Refused { status, detail, .. } => match *status {
+                _ if detail.is_empty() => "is it of another version?",
+                StatusCode::UNAUTHORIZED => "`--token-file FILE` says where the token is",
+                StatusCode::FORBIDDEN => "on the node itself no token is needed",
+                StatusCode::SERVICE_UNAVAILABLE => "`chinthe status` and its log may say why",
+                _ => "`chinthe status` lists services, backends and nodes",
+            },
             Self::Local(_) => "this host may be out of descriptors or memory",
         }
     }
@@ -120,52 +136,77 @@ impl ClientError {
 
 /// Asks for the status: the document as the node sent it, and what it says. Blocks, for 5 s at most.
 pub fn fetch_status(target: &Target) -> Result<(String, Status), ClientError> {
+    let document = ask(target, Request::get("/api/v1/status"), String::new())?;
+    let status = read(target, &document)?;
+    Ok((document, status))
+}
+
+/// Has a node take a change in: what then holds of the change's target. `token` is what the node wants to see
+/// over TCP. Blocks, for 5 s at most; after [`ClientError::Silent`] the change may have been made or not.
+pub fn change(target: &Target, token: Option<&str>, change: &Change) -> Result<Words, ClientError> {
+    let mut request =
+        Request::post("/api/v1/administration").header(header::CONTENT_TYPE, "application/json");
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    read(target, &ask(target, request, change.to_json())?)
+}
+
+fn read<T: serde::de::DeserializeOwned>(target: &Target, document: &str) -> Result<T, ClientError> {
+    serde_json::from_str(document).map_err(|error| ClientError::NotANode(target.clone(), error.to_string()))
+}
+
+/// One request and the body of its answer.
+fn ask(target: &Target, request: request::Builder, body: String) -> Result<String, ClientError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let answer = runtime.block_on(async {
-        tokio::time::timeout(PATIENCE, get(target, "/api/v1/status"))
+        tokio::time::timeout(PATIENCE, send(target, request, body))
             .await
             .unwrap_or_else(|_| Err(ClientError::Silent(target.clone())))
     });
     // A name that is still being resolved is not waited for.
     runtime.shutdown_background();
-    let document = answer?;
-    let status = serde_json::from_str(&document)
-        .map_err(|error| ClientError::NotANode(target.clone(), error.to_string()))?;
-    Ok((document, status))
+    answer
 }
 
-async fn get(target: &Target, path: &str) -> Result<String, ClientError> {
+async fn send(target: &Target, request: request::Builder, body: String) -> Result<String, ClientError> {
     let unreachable = |error| ClientError::Unreachable(target.clone(), error);
+    let host = match target {
+        Target::Socket(_) => "localhost",
+        Target::Tcp(host, _) => host,
+    };
+    let request = request
+        .header(header::HOST, host)
+        .body(Full::from(body))
+        .map_err(|error| ClientError::NotANode(target.clone(), error.to_string()))?;
     match target {
         Target::Socket(socket) => {
             let stream = UnixStream::connect(socket).await.map_err(unreachable)?;
-            exchange(stream, "localhost", path, target).await
+            exchange(stream, request, target).await
         }
         Target::Tcp(host, port) => {
             let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
-            exchange(stream, host, path, target).await
+            exchange(stream, request, target).await
         }
     }
 }
 
-async fn exchange<S>(stream: S, host: &str, path: &str, target: &Target) -> Result<String, ClientError>
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>, target: &Target) -> Result<String, ClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let strange = |why: String| ClientError::NotANode(target.clone(), why);
-    let request = Request::get(path)
-        .header(header::HOST, host)
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| strange(error.to_string()))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| strange(error.to_string()))?;
     let conversation = async {
         let answer = sender.send_request(request).await.map_err(|error| strange(error.to_string()))?;
-        if answer.status() != StatusCode::OK {
-            return Err(ClientError::Refused(target.clone(), answer.status()));
-        }
+        let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES);
         let bytes = body.collect().await.map_err(|error| strange(error.to_string()))?.to_bytes();
+        if status != StatusCode::OK {
+            let detail = problem::detail(&bytes).unwrap_or_default();
+            return Err(ClientError::Refused { target: target.clone(), status, detail });
+        }
         String::from_utf8(bytes.into()).map_err(|error| strange(error.to_string()))
     };
     // The connection has to be driven beside the conversation; what ends it, the conversation hears.
@@ -177,6 +218,11 @@ where
         answer = conversation => answer,
         never = driven => never,
     }
+}
+
+/// How a node's error ends the sentence that begins with the node.
+fn refusal(status: StatusCode, detail: &str) -> String {
+    if detail.is_empty() { format!("answers {status}") } else { format!("refuses: {detail}") }
 }
 
 fn reason(error: &io::Error) -> String {
@@ -252,8 +298,9 @@ mod tests {
 
     #[test]
     fn other_answers_are_told_apart() {
-        let answers: [(&[u8], &str); 4] = [
+        let answers: [(&[u8], &str); 5] = [
             (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "answers 503"),
+            (b"HTTP/1.1 503 Oh\r\nContent-Length: 17\r\n\r\n{\"detail\":\"full\"}", "refuses: full"),
             (b"SSH-2.0-OpenSSH_9.2\r\n", "no chinthe node"),
             (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "no chinthe node"),
             (b"", "no chinthe node"),

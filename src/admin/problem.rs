@@ -4,7 +4,10 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+/// So much of somebody else's sentence is shown.
+const LONGEST_DETAIL: usize = 500;
 
 /// RFC 9457 section 3.1; `type` is `about:blank`, so `title` is the status's own phrase (section 4.2.1).
 #[derive(Serialize)]
@@ -24,4 +27,14 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>>
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response
+}
+
+/// The sentence of a problem document, if it is one; printable, whoever sent it.
+pub(super) fn detail(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Received {
+        detail: String,
+    }
+    let received: Received = serde_json::from_slice(body).ok()?;
+    Some(received.detail.chars().map(|c| if c.is_control() { '?' } else { c }).take(LONGEST_DETAIL).collect())
 }

@@ -1,6 +1,6 @@
 //! What each path answers.
 //!
-//! Only reading, so far: every path takes `GET` and `HEAD`, and no request has a body.
+//! Every path is read by `GET` and `HEAD`, without a body; what can be changed takes `POST` as well.
 
 use std::fmt::Write as _;
 
@@ -9,38 +9,54 @@ use hyper::body::{Body, Bytes};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::changing;
 use super::problem::problem;
-use super::server::Sources;
+use super::server::{Sources, Via};
 use super::status::VipState;
 
 /// The content type that Prometheus asks for.
 const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
-type Reply = Response<Full<Bytes>>;
+pub(super) type Reply = Response<Full<Bytes>>;
 
 /// Answers one request.
-pub(super) fn answer<B: Body>(request: &Request<B>, sources: &Sources) -> Reply {
-    let mut reply = route(request, sources);
+pub(super) async fn answer<B>(request: Request<B>, via: Via, sources: &Sources) -> Reply
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut reply = match (request.method(), request.uri().path()) {
+        (&Method::POST, ADMINISTRATION) => changing::change(request, via, sources).await,
+        _ => read(&request, sources),
+    };
     let headers = reply.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     reply
 }
 
-fn route<B: Body>(request: &Request<B>, sources: &Sources) -> Reply {
+/// What operators say: the one thing that can be changed.
+const ADMINISTRATION: &str = "/api/v1/administration";
+
+fn read<B: Body>(request: &Request<B>, sources: &Sources) -> Reply {
     let respond: fn(&str, &Sources) -> Reply = match request.uri().path() {
         "/metrics" => metrics,
         "/livez" => livez,
         "/readyz" => readyz,
         "/api/v1/status" => status,
+        ADMINISTRATION => words,
         "/active" => active,
         _ => return problem(StatusCode::NOT_FOUND, "there is nothing at this path"),
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut reply = problem(StatusCode::METHOD_NOT_ALLOWED, "this can only be read");
-        reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        let (allow, detail) = match request.uri().path() {
+            ADMINISTRATION => ("GET, HEAD, POST", "this can be read, or changed by `POST`"),
+            _ => ("GET, HEAD", "this can only be read"),
+        };
+        let mut reply = problem(StatusCode::METHOD_NOT_ALLOWED, detail);
+        reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
         return reply;
     }
     if !request.body().is_end_stream() {
@@ -90,6 +106,12 @@ fn status(_query: &str, sources: &Sources) -> Reply {
     reply(StatusCode::OK, JSON, body)
 }
 
+fn words(_query: &str, sources: &Sources) -> Reply {
+    let mut body = serde_json::to_vec(&(sources.words)()).expect("text and numbers are always JSON");
+    body.push(b'\n');
+    reply(StatusCode::OK, JSON, body)
+}
+
 /// For load balancers and scripts in front of us: 200 on the holder alone.
 fn active(query: &str, sources: &Sources) -> Reply {
     let Some((_, name)) = parameters(query).find(|(name, _)| name == "vip") else {
@@ -106,7 +128,7 @@ fn active(query: &str, sources: &Sources) -> Reply {
     }
 }
 
-fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+pub(super) fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
     reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -8,8 +8,9 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::{pending, ready};
+use std::future::pending;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,9 +25,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{AbortHandle, JoinSet, LocalSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::administration::{Answer, Change, Operator, Words};
 use super::bind::SocketListener;
 use super::routes;
 use super::status::Status;
+use super::token::Token;
 
 /// Where the answers come from; called on the server's thread, so they must not block.
 pub struct Sources {
@@ -38,6 +41,27 @@ pub struct Sources {
     pub alive: Box<dyn Fn() -> Result<(), String>>,
     /// What this node needs to serve, each with whether it is so.
     pub ready: Box<dyn Fn() -> Vec<(String, bool)>>,
+    /// What operators have said that holds.
+    pub words: Box<dyn Fn() -> Words>,
+    /// Has the driver take a change in, without waiting for it.
+    pub change: Box<dyn Fn(Change, Operator, Answer)>,
+    /// What a change by TCP has to show; without one there are none.
+    pub token: Option<Token>,
+}
+
+/// How a connection came.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Via {
+    /// Over the network.
+    Tcp {
+        /// From there.
+        from: SocketAddr,
+    },
+    /// By the Unix socket, whose mode says who may.
+    Socket {
+        /// The user at the other end, if the kernel tells.
+        uid: Option<u32>,
+    },
 }
 
 /// Where to answer: at neither, one or both.
@@ -92,16 +116,21 @@ async fn serve_within(listeners: Listeners, sources: Sources, limits: Limits) ->
     let over_tcp = async {
         let Some(tcp) = tcp else { return pending().await };
         let next = async || {
-            let (stream, _) = tcp.accept().await?;
+            let (stream, from) = tcp.accept().await?;
             // Else the kernel would keep for minutes what a client that was dropped hasn't read.
             SockRef::from(&stream).set_tcp_user_timeout(Some(limits.patience))?;
-            Ok(stream)
+            Ok((stream, Via::Tcp { from }))
         };
         accept(next, &sources, limits).await
     };
     let over_socket = async {
         let Some(socket) = socket else { return pending().await };
-        accept(async || socket.accept().await.map(|(stream, _)| stream), &sources, limits).await
+        let next = async || {
+            let (stream, _) = socket.accept().await?;
+            let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+            Ok((stream, Via::Socket { uid }))
+        };
+        accept(next, &sources, limits).await
     };
     // Connections are tasks of this set, so that they may share what isn't `Send`.
     LocalSet::new()
@@ -122,7 +151,7 @@ struct Open {
 
 /// Takes connections from one listener for ever.
 async fn accept<S>(
-    mut next: impl AsyncFnMut() -> io::Result<S>,
+    mut next: impl AsyncFnMut() -> io::Result<(S, Via)>,
     sources: &Rc<Sources>,
     limits: Limits,
 ) -> io::Result<Infallible>
@@ -141,8 +170,8 @@ where
                 continue;
             }
         };
-        let stream = match accepted {
-            Ok(stream) => stream,
+        let (stream, via) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, "an admin connection was not accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -158,19 +187,20 @@ where
         }
         let heard = Rc::new(Cell::new(Instant::now()));
         let task =
-            tasks.spawn_local(converse(stream, Rc::clone(sources), Rc::clone(&heard), limits.patience));
+            tasks.spawn_local(converse(stream, via, Rc::clone(sources), Rc::clone(&heard), limits.patience));
         open.push(Open { task, heard });
     }
 }
 
 /// Answers one connection's requests, until it ends or `patience` with it does.
-async fn converse<S>(stream: S, sources: Rc<Sources>, heard: Rc<Cell<Instant>>, patience: Duration)
+async fn converse<S>(stream: S, via: Via, sources: Rc<Sources>, heard: Rc<Cell<Instant>>, patience: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let service = service_fn(|request| {
         heard.set(Instant::now());
-        ready(Ok::<_, Infallible>(routes::answer(&request, &sources)))
+        let sources = Rc::clone(&sources);
+        async move { Ok::<_, Infallible>(routes::answer(request, via, &sources).await) }
     });
     let connection = http1::Builder::new()
         .max_buf_size(HEAD_BYTES)

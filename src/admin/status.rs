@@ -45,6 +45,9 @@ pub struct Member {
     /// Whether it is the answering node.
     #[serde(rename = "self")]
     pub own: bool,
+    /// What operators want of it; not there where the answering node can't tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<AdminState>,
 }
 
 /// Whether a member is there.
@@ -181,7 +184,7 @@ pub struct Backend {
     pub agreed: Health,
     /// What each member says, by name.
     pub views: BTreeMap<String, Health>,
-    /// Its share of new connections.
+    /// Its share of new connections: as configured, or as operators say.
     pub weight: u16,
     /// Connections to it open on the answering node.
     pub connections_active: u64,
@@ -220,7 +223,7 @@ impl From<core::Verdict> for Health {
     }
 }
 
-/// What operators want of a backend.
+/// What operators want of a backend or a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdminState {
@@ -243,16 +246,60 @@ impl AdminState {
     }
 }
 
-/// A moment as RFC 3339 in UTC.
-mod rfc3339 {
+impl From<core::AdminState> for AdminState {
+    fn from(state: core::AdminState) -> Self {
+        match state {
+            core::AdminState::Ready => Self::Ready,
+            core::AdminState::Drain => Self::Drain,
+            core::AdminState::Maint => Self::Maint,
+        }
+    }
+}
+
+impl From<AdminState> for core::AdminState {
+    fn from(state: AdminState) -> Self {
+        match state {
+            AdminState::Ready => Self::Ready,
+            AdminState::Drain => Self::Drain,
+            AdminState::Maint => Self::Maint,
+        }
+    }
+}
+
+/// A moment as RFC 3339 in UTC, or `null`.
+pub(super) mod rfc3339_or_null {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de};
 
-    pub(super) fn serialize<S: Serializer>(moment: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+    #[allow(clippy::ref_option, reason = "serde hands it over so")]
+    pub(in crate::admin) fn serialize<S: Serializer>(
+        moment: &Option<Timestamp>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match moment {
+            Some(moment) => to.collect_str(moment),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(in crate::admin) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse().map_err(de::Error::custom)).transpose()
+    }
+}
+
+/// A moment as RFC 3339 in UTC.
+pub(super) mod rfc3339 {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(in crate::admin) fn serialize<S: Serializer>(moment: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(moment)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+    pub(in crate::admin) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
         String::deserialize(from)?.parse().map_err(de::Error::custom)
     }
 }
@@ -305,8 +352,10 @@ pub(super) mod tests {
             assert_eq!(word(serde_json::json!(Health::from(verdict))), verdict.as_str());
             assert_eq!(Health::from(verdict).as_str(), verdict.as_str());
         }
-        for state in [AdminState::Ready, AdminState::Drain, AdminState::Maint] {
-            assert_eq!(word(serde_json::json!(state)), state.as_str());
+        for state in core::AdminState::ALL {
+            assert_eq!(word(serde_json::json!(AdminState::from(state))), state.as_str());
+            assert_eq!(AdminState::from(state).as_str(), state.as_str());
+            assert_eq!(core::AdminState::from(AdminState::from(state)), state);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::status::{AdminState, Backend, Health, MemberState, Status, VipState};
+use super::status::{AdminState, Backend, Health, Member, MemberState, Status, VipState};
 
 /// The whole status as aligned plain text, what calls for attention last.
 pub fn render(status: &Status) -> String {
@@ -88,12 +88,21 @@ fn members(status: &Status) -> Table {
         table.row([
             format!("{}{own}", member.name),
             member.address.clone(),
-            member.state.as_str().to_owned(),
+            state(member),
             known(&member.version),
             known(&digest),
         ]);
     }
     table
+}
+
+fn state(member: &Member) -> String {
+    match member.admin {
+        Some(admin @ (AdminState::Drain | AdminState::Maint)) => {
+            format!("{} ({})", member.state.as_str(), admin.as_str())
+        }
+        Some(AdminState::Ready) | None => member.state.as_str().to_owned(),
+    }
 }
 
 fn vips(status: &Status) -> Table {
@@ -208,7 +217,7 @@ fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::status::{Member, tests::SAMPLE};
+    use crate::admin::status::tests::SAMPLE;
 
     fn status() -> Status {
         serde_json::from_str(SAMPLE).expect("it is a status")
@@ -223,6 +232,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             config: "5f2c".to_owned(),
             own: false,
+            admin: None,
         });
         status
     }
@@ -280,6 +290,17 @@ note: `ha2` has another configuration than `ha1`
         status.services[0].backends[0].health = Health::Down;
         status.services[0].backends[0].admin = AdminState::Maint;
         assert_eq!(degraded(&status), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_drained_node_is_shown_as_such() {
+        let mut status = pair();
+        status.members[0].admin = Some(AdminState::Drain);
+        status.members[1].admin = Some(AdminState::Ready);
+        let text = render(&status);
+        assert!(text.contains("ha1 (asked)  192.168.56.21  alive (drain)  0.1.0"), "{text}");
+        assert!(text.contains("ha2          192.168.56.22  alive          0.1.0"), "{text}");
+        assert!(degraded(&status).is_empty());
     }
 
     #[test]

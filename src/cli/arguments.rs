@@ -30,6 +30,14 @@ pub(super) enum Command {
     Lab(LabArguments),
     /// Show the cluster as a node sees it; exit status 3 if it is degraded
     Status(StatusArguments),
+    /// Give a backend no new connections, or a node no VIP; open connections and probes go on
+    Drain(StateArguments),
+    /// As drain, and no probes either
+    Maint(StateArguments),
+    /// End drain and maint
+    Ready(StateArguments),
+    /// Change a backend's share of new connections, without a reload
+    Weight(WeightArguments),
     /// The daemon's child that holds the addresses; started by the daemon itself
     #[command(hide = true)]
     Guard,
@@ -93,6 +101,13 @@ pub(super) struct StatusArguments {
     /// Print the document itself, as JSON
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) asked: AskedArguments,
+}
+
+/// Which node is asked.
+#[derive(Debug, Args)]
+pub(super) struct AskedArguments {
     /// The configuration that names the local node's socket
     #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
     pub(super) config: PathBuf,
@@ -102,6 +117,58 @@ pub(super) struct StatusArguments {
     /// Ask the node at this admin address instead of the local one
     #[arg(long, value_name = "URL")]
     pub(super) admin: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("subject").required(true).args(["target", "node"]))]
+pub(super) struct StateArguments {
+    /// `SERVICE/BACKEND`, or `*/BACKEND` for the backends of this name on all services
+    #[arg(value_name = "SERVICE/BACKEND")]
+    pub(super) target: Option<String>,
+    /// A node, in place of a backend
+    #[arg(long, value_name = "NODE")]
+    pub(super) node: Option<String>,
+    #[command(flatten)]
+    pub(super) say: SayArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WeightArguments {
+    /// `SERVICE/BACKEND`, or `*/BACKEND` for the backends of this name on all services
+    #[arg(value_name = "SERVICE/BACKEND")]
+    pub(super) target: String,
+    /// 0 to 256, or `default` for the configured one
+    #[arg(value_name = "WEIGHT", value_parser = share)]
+    pub(super) weight: Share,
+    #[command(flatten)]
+    pub(super) say: SayArguments,
+}
+
+/// A weight; `None` is the configured one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share(pub(super) Option<u16>);
+
+fn share(text: &str) -> Result<Share, &'static str> {
+    match text {
+        "default" => Ok(Share(None)),
+        number => match number.parse() {
+            Ok(weight @ 0..=256) => Ok(Share(Some(weight))),
+            Ok(_) | Err(_) => Err("use 0 to 256, or `default`"),
+        },
+    }
+}
+
+/// How something is said.
+#[derive(Debug, Args)]
+pub(super) struct SayArguments {
+    /// How long it is to hold, as in `30m` or `2h`; until changed unless said
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(super) lasting: Option<String>,
+    #[command(flatten)]
+    pub(super) asked: AskedArguments,
+    /// The token that a change over TCP needs, in place of the configuration's `admin.token_file`
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
 }
 
 fn log_format() -> impl TypedValueParser<Value = Format> {
@@ -144,6 +211,31 @@ mod tests {
     fn import_wants_at_least_one_file() {
         assert_eq!(parse("chinthe import").err(), Some(ErrorKind::MissingRequiredArgument));
         assert!(parse("chinthe import --haproxy c").is_ok());
+    }
+
+    #[test]
+    fn a_state_is_of_a_backend_or_of_a_node() {
+        let Ok(Command::Drain(drain)) = parse("chinthe drain myweb/web1 --for 30m") else {
+            panic!("it is a command")
+        };
+        assert_eq!(drain.target.as_deref(), Some("myweb/web1"));
+        assert_eq!(drain.say.lasting.as_deref(), Some("30m"));
+        assert!(parse("chinthe maint --node ha1 --admin http://ha2:7781 --token-file t").is_ok());
+        assert_eq!(parse("chinthe ready").err(), Some(ErrorKind::MissingRequiredArgument));
+        assert_eq!(parse("chinthe ready myweb/web1 --node ha1").err(), Some(ErrorKind::ArgumentConflict));
+    }
+
+    #[test]
+    fn a_weight_is_a_number_in_range_or_the_default() {
+        for (text, share) in [("0", Some(0)), ("256", Some(256)), ("default", None)] {
+            let Ok(Command::Weight(weight)) = parse(&format!("chinthe weight */web1 {text}")) else {
+                panic!("it is a command")
+            };
+            assert_eq!(weight.weight, Share(share));
+        }
+        for text in ["257", "-1", "x", "1.5"] {
+            assert!(parse(&format!("chinthe weight a/b {text}")).is_err(), "{text}");
+        }
     }
 
     #[test]

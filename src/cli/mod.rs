@@ -3,7 +3,9 @@
 //! What a command prints for its user goes to standard output; errors, warnings and reports go to standard
 //! error, as `error: …` with a `hint: …` that says what to do.
 
+mod administer;
 mod arguments;
+mod asked;
 mod check;
 mod import;
 mod output;
@@ -16,6 +18,7 @@ use clap::Parser;
 
 use self::arguments::{Arguments, Command};
 use self::output::Failure;
+use crate::core::AdminState;
 
 /// What daemon, guard and lab are called in a list of processes, whatever the binary was started as.
 const PROCESS_NAME: &std::ffi::CStr = c"chinthe";
@@ -43,6 +46,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Import(arguments) => import::run(&arguments),
         Command::Lab(arguments) => Ok(wiring::lab(arguments)),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Drain(arguments) => administer::state(AdminState::Drain, &arguments),
+        Command::Maint(arguments) => administer::state(AdminState::Maint, &arguments),
+        Command::Ready(arguments) => administer::state(AdminState::Ready, &arguments),
+        Command::Weight(arguments) => administer::weight(&arguments),
         Command::Guard => Ok(wiring::guard()),
     }
 }

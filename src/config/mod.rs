@@ -26,9 +26,9 @@ pub use digest::{digest, hex, short_hex};
 pub use example::example;
 pub use identity::{Identity, identify};
 pub use load::{LoadError, load};
-pub use report::{Lint, Problem, Problems, warnings};
+pub use report::{Lint, Problem, Problems, did_you_mean, warnings};
 pub use secret::{Secret, SecretError, read_secret, secret_path};
-pub use values::{duration_text, is_interface, is_name, parse_endpoint, parse_listen};
+pub use values::{duration_text, is_interface, is_name, parse_duration, parse_endpoint, parse_listen};
 
 /// The largest file that is read, in bytes: far above what a cluster needs, far below what could do harm.
 pub const LARGEST_FILE: usize = 1 << 20;

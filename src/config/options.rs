@@ -160,7 +160,8 @@ settings! {
     "admin.socket", Kind::PathOrNone, Default("\"/run/chinthe/admin.sock\""),
         "The Unix socket of the same; its folder is created; \"\" for none.";
     "admin.token_file", Kind::Path, Aside("\"/etc/chinthe/token\""),
-        "Holds the token that changes over TCP need; without it changes come by the socket alone.";
+        "Holds the token that changes over TCP need: 16 characters or more, not readable by others; \
+         without it changes come by the socket alone.";
 
     "check", Kind::Tables, Optional(""),
         "A command that is run again and again; exit status 0 is success. What keepalived calls vrrp_script.";

@@ -215,7 +215,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// The known word that `word` was most likely meant to be.
-pub(super) fn did_you_mean<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+pub fn did_you_mean<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     /// Where Jaro-Winkler's similarity separates slips from other words; clap's choice, too.
     const SIMILAR: f64 = 0.7;
     /// A large file full of slips must not take minutes to refuse.

@@ -133,6 +133,14 @@ pub fn duration_text(duration: Duration) -> String {
     }
 }
 
+/// A duration from `least` to `most` as the file writes it; else why not, in words.
+pub fn parse_duration(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    duration_within(text, least, most).map_err(|misfit| match misfit.hint {
+        Some(hint) => format!("{}: {hint}", misfit.message),
+        None => misfit.message,
+    })
+}
+
 /// Whether `text` may be a name: letters, digits, `-`, `_`, `.`, at most 63, one letter or digit among them.
 pub fn is_name(text: &str) -> bool {
     name(text).is_ok()
@@ -224,7 +232,10 @@ fn whole(kind: Kind, value: &DeValue<'_>, least: i64, most: i64) -> Result<i64, 
 }
 
 fn duration(kind: Kind, value: &DeValue<'_>, least: Duration, most: Duration) -> Result<Duration, Misfit> {
-    let written = text(kind, value)?;
+    duration_within(text(kind, value)?, least, most)
+}
+
+fn duration_within(written: &str, least: Duration, most: Duration) -> Result<Duration, Misfit> {
     let units = "the units are ms, s, m and h: \"100ms\", \"2s\"";
     let digits = written.trim_end_matches(|c: char| !c.is_ascii_digit());
     let bad = || Misfit::new(format!("{} is no duration", shown(written)), units);

@@ -9,6 +9,7 @@
 //! core's deadlines counts. Nothing in here waits for anything but the next event or deadline.
 
 mod actions;
+mod administration;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -316,6 +317,7 @@ impl Driver {
                         self.tell_guard_of_peers();
                     }
                 }
+                Event::Said { change, operator, answer } => self.said(&change, operator, answer),
                 Event::Terminate => {
                     tracing::info!("stopping: handing over");
                     self.leaving_since = Some(clock::now());

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::admin::{Answer, Change, Operator};
 use crate::{probe, proxy};
 
 /// More than the driver handles in many milliseconds; what doesn't fit is given up, and comes again.
@@ -24,6 +25,16 @@ pub(super) enum Event {
     Proxy(proxy::Report),
     /// Seeds that are names have been resolved.
     Seeds(Vec<SocketAddr>),
+    /// An operator wants something changed, and to know what came of it. At most as many as there can be
+    /// connections to the admin server.
+    Said {
+        /// What.
+        change: Change,
+        /// Who.
+        operator: Operator,
+        /// For what then holds of the change's target; dropped when the mailbox is full.
+        answer: Answer,
+    },
     /// SIGTERM or SIGINT.
     Terminate,
 }
@@ -77,6 +88,8 @@ impl AsFd for Mailbox {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
 
     #[test]
@@ -89,5 +102,25 @@ mod tests {
         assert_eq!(mailbox.take().count(), 0);
         sender.tell(Event::Terminate);
         assert!(matches!(mailbox.take().next(), Some(Event::Terminate)));
+    }
+
+    #[test]
+    fn whoever_asks_for_a_change_learns_that_it_did_not_fit() {
+        let (sender, mailbox) = mailbox().unwrap();
+        let ask = || {
+            let target = crate::core::Target::Node { node: "ha1".into() };
+            let change = Change { target, settings: Vec::new(), lasting: None };
+            let (answer, answered) = oneshot::channel();
+            sender.tell(Event::Said { change, operator: Operator::Socket { uid: None }, answer });
+            answered
+        };
+        let mut first = ask();
+        for check in 0..DEPTH {
+            sender.tell(Event::Checked(check, true));
+        }
+        let mut last = ask();
+        assert_eq!(first.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        assert_eq!(last.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        drop(mailbox);
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::admin::administration::{self, Words};
 use crate::admin::status;
 use crate::config::{self, Config, Identity};
-use crate::core::{Core, MemberId, MemberState, Time, VipState};
+use crate::core::{self, Core, MemberId, MemberState, Time, VipState};
 use crate::proxy::{ConnectFailure, Counters, Rejection};
 use crate::telemetry::{self, BackendSample, MemberCounts, Sample, ServiceSample, VipSample};
 use crate::wire::member_id;
@@ -18,6 +19,7 @@ pub(super) struct Snapshot {
     pub(super) members: Vec<status::Member>,
     pub(super) vips: Vec<VipSnapshot>,
     pub(super) services: Vec<Vec<BackendSnapshot>>,
+    pub(super) words: Words,
     /// What `/readyz` lists.
     pub(super) conditions: Vec<(String, bool)>,
 }
@@ -34,6 +36,8 @@ pub(super) struct VipSnapshot {
 pub(super) struct BackendSnapshot {
     pub(super) health: status::Health,
     pub(super) usable: bool,
+    pub(super) admin: core::AdminState,
+    pub(super) weight: u16,
     pub(super) agreed: status::Health,
     pub(super) views: BTreeMap<String, status::Health>,
     pub(super) counts: [u64; 3],
@@ -74,6 +78,7 @@ pub(super) fn take(
             .map(|(at, (vip, facts))| self::vip(core, at, vip, identity, *facts, now))
             .collect(),
         services: services.collect(),
+        words: words(core, identity, now),
         conditions: vec![
             ("listening".into(), listening),
             ("probed".into(), probed),
@@ -98,10 +103,10 @@ pub(super) fn status(
                         name: backend.name.clone(),
                         address: known.address.clone(),
                         health: known.health,
-                        admin: status::AdminState::Ready,
+                        admin: known.admin.into(),
                         agreed: known.agreed,
                         views: known.views.clone(),
-                        weight: backend.weight,
+                        weight: known.weight,
                         connections_active: counted
                             .and_then(|c| c.backends.get(index))
                             .map_or(0, |b| b.active),
@@ -145,6 +150,7 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, log_lines_dropped
         let backends = counted.backends.iter().zip(backends).map(|(counted, known)| BackendSample {
             up: known.usable,
             check_up: known.health == status::Health::Up,
+            admin: Some(known.admin),
             views: known.counts,
             connections_total: counted.connections,
             connections_active: counted.active,
@@ -187,6 +193,21 @@ fn durations(histogram: &crate::proxy::Histogram) -> telemetry::ConnectDurations
     telemetry::ConnectDurations { buckets, sum: histogram.sum.as_secs_f64(), count: histogram.count() }
 }
 
+/// The document of `/api/v1/administration`: every word that hasn't run out.
+pub(super) fn words(core: &Core, identity: &Identity, now: Time) -> Words {
+    let moment = |ms: u64| i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let lasting = core.administration().words().filter(|(_, word)| word.ends.is_none_or(|ends| now < ends));
+    let words = lasting.map(|(target, word)| administration::Word {
+        target: target.into(),
+        setting: word.setting.into(),
+        // A moment that no calendar has was made up by somebody's clock.
+        since: moment(word.stamp.milliseconds).unwrap_or(Timestamp::MAX),
+        expires: word.expires.map(|ms| moment(ms).unwrap_or(Timestamp::MAX)),
+        by: name(core, identity, word.stamp.writer),
+    });
+    Words { words: words.collect() }
+}
+
 fn members(core: &Core, identity: &Identity, digest: &str, now: Time) -> Vec<status::Member> {
     let own = status::Member {
         name: identity.name.clone(),
@@ -195,6 +216,7 @@ fn members(core: &Core, identity: &Identity, digest: &str, now: Time) -> Vec<sta
         version: telemetry::VERSION.into(),
         config: digest.into(),
         own: true,
+        admin: Some(core.administration().node(&identity.name, now).into()),
     };
     let others = core.members().iter().map(|(_, member)| status::Member {
         name: member.name().into(),
@@ -208,6 +230,8 @@ fn members(core: &Core, identity: &Identity, digest: &str, now: Time) -> Vec<sta
         version: member.latest().version.clone(),
         config: hex(&member.latest().config),
         own: false,
+        // What was said of it here is not yet what it has heard.
+        admin: None,
     });
     let mut all: Vec<_> = std::iter::once(own).chain(others).collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -272,6 +296,8 @@ fn backends(
         .map(|(index, backend)| BackendSnapshot {
             health: backend.verdict().into(),
             usable: backend.usable(),
+            admin: backend.admin(),
+            weight: backend.weight().unwrap_or(service.backends[index].weight),
             agreed: backend.views().agreed().into(),
             views: backend.views().iter().map(|(id, verdict)| (names(id), verdict.into())).collect(),
             counts: crate::core::Verdict::ALL.map(|verdict| backend.views().count(verdict) as u64),

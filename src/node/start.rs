@@ -1,6 +1,6 @@
 //! From a file and a host to everything the driver needs, or to an error that says what to do.
 //!
-//! In this order, so that a refusal has changed nothing: the file, the node's name and address, the secret,
+//! In this order, so that a refusal has changed nothing: the file, the node's name and address, secret and token,
 //! the ports, and last the guard, which touches the network only to remove what an earlier life left.
 
 use std::collections::BTreeSet;
@@ -35,6 +35,7 @@ pub(super) struct Prepared {
     pub(super) wards: Wards,
     pub(super) listeners: Vec<Vec<(usize, TcpListener)>>,
     pub(super) admin: admin::Listeners,
+    pub(super) token: Option<admin::Token>,
 }
 
 /// What a guard, and its successors, are started with.
@@ -73,6 +74,8 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     let secret =
         config::read_secret(&config::secret_path(&config)).map_err(|e| RunError::two_lines(2, &e))?;
     let keyring = Keyring::new(secret.as_bytes(), &config.cluster.name);
+    let token = config.admin.token_file.as_deref().map(admin::read_token).transpose();
+    let token = token.map_err(|error| RunError::new(2, &error, error.hint()))?;
     let me = member_id(&identity.name);
 
     let interfaces = interfaces(&config, &identity)?;
@@ -95,7 +98,7 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     for service in 0..config.services.len() {
         core.handle(core::Input::Listening { service, listening: true }, clock::now());
     }
-    Ok(Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin })
+    Ok(Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin, token })
 }
 
 fn read(file: &Path) -> Result<Config, RunError> {

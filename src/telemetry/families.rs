@@ -115,6 +115,11 @@ pub(super) const BACKEND_CHECK_UP: Family = Family::gauge(
     &["service", "backend"],
     "Whether the backend is up by this node's own probes.",
 );
+pub(super) const BACKEND_ADMIN: Family = Family::gauge(
+    "chinthe_backend_admin_state",
+    &["service", "backend", "state"],
+    "What operators want of the backend: 1 for the state that holds, 0 for the others.",
+);
 pub(super) const BACKEND_VIEWS: Family = Family::gauge(
     "chinthe_backend_views",
     &["service", "backend", "verdict"],

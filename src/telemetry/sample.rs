@@ -4,7 +4,7 @@
 //! scrapes they cost nothing. Lists follow the order of [`Layout`](super::Layout); what a sample lacks is
 //! shown as zero, so that every series exists from the start.
 
-use crate::core::Verdict;
+use crate::core::{AdminState, Verdict};
 
 /// Upper bounds that `chinthe_service_connect_duration_seconds` has until the proxy's own counts say
 /// otherwise, in seconds: a connect on a LAN takes 0.2 ms, a lost SYN is repeated after 1 and 3 s.
@@ -91,6 +91,8 @@ pub struct BackendSample {
     pub up: bool,
     /// Whether it is up by this node's own probes.
     pub check_up: bool,
+    /// What operators want of it.
+    pub admin: Option<AdminState>,
     /// How many members say what of it, in the order of [`Verdict::ALL`].
     pub views: [u64; Verdict::ALL.len()],
     /// Connections established.

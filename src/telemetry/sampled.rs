@@ -6,7 +6,7 @@ use super::families::{self, Family, Kind};
 use super::metrics::Names;
 use super::process;
 use super::sample::{BackendSample, CONNECT_BOUNDS, ConnectDurations, Sample, ServiceSample, VipSample};
-use crate::core::Verdict;
+use crate::core::{AdminState, Verdict};
 
 /// All families that come with a sample; in no order.
 pub(super) fn families(names: &Names, sample: &Sample) -> Vec<proto::MetricFamily> {
@@ -69,6 +69,10 @@ fn backend_series(all: &mut Gathered, service: &str, backend: &str, sample: &Bac
     let labels = [service, backend];
     all.add(&families::BACKEND_UP, &labels, yes(sample.up));
     all.add(&families::BACKEND_CHECK_UP, &labels, yes(sample.check_up));
+    for state in AdminState::ALL {
+        let is = sample.admin == Some(state);
+        all.add(&families::BACKEND_ADMIN, &[service, backend, state.as_str()], yes(is));
+    }
     for (verdict, members) in Verdict::ALL.into_iter().zip(sample.views) {
         all.add(&families::BACKEND_VIEWS, &[service, backend, verdict.as_str()], members as f64);
     }

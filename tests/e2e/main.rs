@@ -4,6 +4,7 @@
 //! process, which is this program again. `cargo test --test e2e -- NAME…` runs the tests whose names contain one of
 //! the words; `--list` lists them, `--nocapture` lets them speak, `--jobs N` runs N at a time (2).
 
+mod administration;
 mod backends;
 mod failover;
 mod harness;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             pair::TESTS,
             failover::TESTS,
             backends::TESTS,
+            administration::TESTS,
             restart::TESTS,
             logs::TESTS,
             strangers::TESTS,

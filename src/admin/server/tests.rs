@@ -10,6 +10,8 @@ use std::time::Instant as Clock;
 
 use tokio::sync::oneshot;
 
+mod changing;
+
 use super::*;
 use crate::admin::{Target, bind_socket, bind_tcp, fetch_status, status};
 
@@ -30,6 +32,10 @@ impl Server {
     }
 
     fn with(name: &str, limits: Limits, metrics: fn() -> String) -> Self {
+        Self::of(name, limits, move || sources(metrics))
+    }
+
+    fn of(name: &str, limits: Limits, sources: impl FnOnce() -> Sources + Send + 'static) -> Self {
         let folder = std::env::temp_dir().join(format!("chinthe-admin-{name}-{}", std::process::id()));
         let socket = folder.join("admin.sock");
         let tcp = bind_tcp("127.0.0.1:0".parse().expect("an address")).expect("any port");
@@ -40,7 +46,7 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 tokio::select! {
-                    ended = serve_within(listeners, sources(metrics), limits) => panic!("it ended: {ended:?}"),
+                    ended = serve_within(listeners, sources(), limits) => panic!("it ended: {ended:?}"),
                     _ = stopped => {}
                 }
             });
@@ -94,6 +100,9 @@ fn sources(metrics: fn() -> String) -> Sources {
         status: Box::new(move || Arc::clone(&standby)),
         alive: Box::new(|| Err("worker 1 is stuck".to_owned())),
         ready: Box::new(|| vec![("listeners".to_owned(), true), ("probes".to_owned(), false)]),
+        words: Box::new(|| changing::words("ha1")),
+        change: Box::new(changing::driver),
+        token: None,
     }
 }
 

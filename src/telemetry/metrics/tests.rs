@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
-use crate::core::{Phases, Time};
+use crate::core::{AdminState, Phases, Time};
 use crate::telemetry::{BackendSample, ConnectDurations, MemberCounts, ServiceSample, VipSample};
 
 /// A scrape, taken apart.
@@ -100,6 +100,7 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_failover_duration_seconds", "histogram"),
         ("chinthe_backend_up", "gauge"),
         ("chinthe_backend_check_up", "gauge"),
+        ("chinthe_backend_admin_state", "gauge"),
         ("chinthe_backend_views", "gauge"),
         ("chinthe_backend_connections_total", "counter"),
         ("chinthe_backend_connections_active", "gauge"),
@@ -130,6 +131,7 @@ fn every_series_is_there_from_the_start_at_zero() {
         ("chinthe_failover_duration_seconds_count", 2 * 5),
         ("chinthe_vip_priority", 2 * 2),
         ("chinthe_cluster_members", 4),
+        ("chinthe_backend_admin_state", 2 * 3),
         ("chinthe_backend_views", 2 * 3),
         ("chinthe_backend_connect_failures_total", 2 * 5),
         ("chinthe_backend_bytes_total", 2 * 2),
@@ -218,7 +220,12 @@ fn a_sample_is_shown_as_it_is() {
                 sum: 1.5,
                 count: 100,
             },
-            backends: vec![BackendSample { up: true, views: [0, 2, 1], ..BackendSample::default() }],
+            backends: vec![BackendSample {
+                up: true,
+                admin: Some(AdminState::Drain),
+                views: [0, 2, 1],
+                ..BackendSample::default()
+            }],
             ..ServiceSample::default()
         }],
     };
@@ -236,6 +243,8 @@ fn a_sample_is_shown_as_it_is() {
     is(r#"chinthe_service_bytes_total{service="myweb",direction="out"}"#, 9_007_199_254_740_991.0);
     is(r#"chinthe_service_connect_duration_seconds_bucket{service="myweb",le="1"}"#, 99.0);
     is(r#"chinthe_service_connect_duration_seconds_bucket{service="myweb",le="+Inf"}"#, 100.0);
+    is(r#"chinthe_backend_admin_state{service="myweb",backend="web1",state="drain"}"#, 1.0);
+    is(r#"chinthe_backend_admin_state{service="myweb",backend="web1",state="ready"}"#, 0.0);
     is(r#"chinthe_backend_views{service="myweb",backend="web1",verdict="up"}"#, 2.0);
     is(r#"chinthe_backend_up{service="myweb",backend="web2"}"#, 0.0);
 }
