@@ -373,7 +373,9 @@ impl Driver {
     /// Shows the state as it is: at once after a transition, else often enough to be true within an interval.
     fn publish(&mut self) {
         let now = clock::now();
-        if !std::mem::take(&mut self.news) && now.since(self.published_at) < PUBLISH_AGAIN.min(self.core.interval()) {
+        if !std::mem::take(&mut self.news)
+            && now.since(self.published_at) < PUBLISH_AGAIN.min(self.core.interval())
+        {
             return;
         }
         self.tell_of_members(now);

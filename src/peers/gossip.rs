@@ -144,8 +144,8 @@ pub struct Gossip {
     desk: Arc<Desk>,
     inbox: mpsc::Sender<Datagram>,
     order: watch::Sender<Order>,
-    /// Closed when all is done.
-    done: std_mpsc::Receiver<()>,
+    /// Closed when all is done. Locked, so that threads can share the handle; only the one that leaves reads it.
+    done: Mutex<std_mpsc::Receiver<()>>,
 }
 
 /// What both sides of the handle use.
@@ -210,7 +210,7 @@ impl Gossip {
     pub fn leave(self, within: Duration) {
         self.order.send_replace(Order::Leave { within });
         // Either it is closed, or time is up.
-        let _ = self.done.recv_timeout(within);
+        let _ = lock(&self.done).recv_timeout(within);
     }
 
     /// Whether chitchat runs now.
@@ -247,7 +247,7 @@ fn assemble(
         desk: Arc::clone(&desk),
         _finished: finished,
     };
-    (Gossip { desk, inbox, order, done }, supervisor)
+    (Gossip { desk, inbox, order, done: Mutex::new(done) }, supervisor)
 }
 
 /// Milliseconds since the epoch.

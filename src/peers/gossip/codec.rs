@@ -109,15 +109,26 @@ impl Codec {
             Some(jobs) => jobs,
             None if Arc::strong_count(&self.running) > STRAGGLERS + 1 => return Err(CodecError::TooLong),
             None => {
-                let mut pair = Pair::open().map_err(CodecError::Loopback)?;
                 let (jobs, todo) = mpsc::sync_channel::<Job>(1);
+                let (tell, opened) = mpsc::sync_channel(1);
                 let running = Arc::clone(&self.running);
                 let run = move || {
                     let _running = running;
+                    // Opened here: its clock and the caller's don't go together.
+                    let (outcome, pair) = match Pair::open() {
+                        Ok(pair) => (Ok(()), Some(pair)),
+                        Err(error) => (Err(error), None),
+                    };
+                    let _ = tell.send(outcome);
+                    let Some(mut pair) = pair else { return };
                     // After one that went wrong the thread ends, and its sockets with it.
                     while todo.recv().is_ok_and(|job| job(&mut pair).is_ok()) {}
                 };
-                thread::Builder::new().name("gossip-codec".into()).spawn(run).map_err(CodecError::Loopback)?;
+                thread::Builder::new()
+                    .name("gossip-codec".into())
+                    .spawn(run)
+                    .map_err(CodecError::Loopback)?;
+                opened.recv().map_err(|_| CodecError::Broken)?.map_err(CodecError::Loopback)?;
                 jobs
             }
         };

@@ -53,7 +53,9 @@ pub(super) fn is_key(key: &str) -> bool {
         Some(_) => key.len() > known.len() && key.starts_with(known),
         None => key == *known,
     };
-    key.len() <= LONGEST_KEY && key.bytes().all(|byte| byte.is_ascii_graphic()) && KNOWN.iter().any(|k| known(&k))
+    key.len() <= LONGEST_KEY
+        && key.bytes().all(|byte| byte.is_ascii_graphic())
+        && KNOWN.iter().any(|k| known(&k))
 }
 
 /// Whether `value` may stand behind a key.
@@ -171,7 +173,9 @@ mod tests {
         for good in ["127.0.0.1:7780", "192.0.2.1:1", "[2001:db8::1]:7780"] {
             assert!(is_address(good.parse().unwrap()), "{good}");
         }
-        for bad in ["0.0.0.0:7780", "224.0.0.1:7780", "255.255.255.255:1", "192.0.2.1:0", "[::]:1", "[ff02::1]:1"] {
+        for bad in
+            ["0.0.0.0:7780", "224.0.0.1:7780", "255.255.255.255:1", "192.0.2.1:0", "[::]:1", "[ff02::1]:1"]
+        {
             assert!(!is_address(bad.parse().unwrap()), "{bad}");
         }
     }

@@ -232,8 +232,11 @@ impl Life {
             }
             let now = Instant::now();
             let younger = id.generation_id < self.generation;
-            let watched =
-                self.namesakes.entry(id.clone()).or_insert(Watched { since: now, settled: None, told: false });
+            let watched = self.namesakes.entry(id.clone()).or_insert(Watched {
+                since: now,
+                settled: None,
+                told: false,
+            });
             if now - watched.since < settled {
                 // This node may have moved: its last life at the old address takes a while to be seen as dead.
                 continue;

@@ -55,7 +55,8 @@ impl Sight {
         let mut hasher = DefaultHasher::new();
         let (mut addresses, mut namesakes, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (id, state) in chitchat.node_states() {
-            bytes += state.key_values_including_deleted().map(|(key, v)| key.len() + v.value.len()).sum::<usize>();
+            bytes +=
+                state.key_values_including_deleted().map(|(key, v)| key.len() + v.value.len()).sum::<usize>();
             if id == own_id {
                 continue;
             }
@@ -85,10 +86,15 @@ impl Sight {
 fn own(chitchat: &Chitchat, written: &BTreeMap<String, String>) -> Own {
     let Some(state) = chitchat.node_state(chitchat.self_chitchat_id()) else { return Own::Spoilt };
     let strange = |key: &str| !written.contains_key(key);
-    if state.max_version() > LAST_VERSION || state.key_values_including_deleted().any(|(key, _)| strange(key)) {
+    if state.max_version() > LAST_VERSION || state.key_values_including_deleted().any(|(key, _)| strange(key))
+    {
         return Own::Spoilt;
     }
-    if written.iter().all(|(key, value)| state.get(key) == Some(value)) { Own::Intact } else { Own::Overwritten }
+    if written.iter().all(|(key, value)| state.get(key) == Some(value)) {
+        Own::Intact
+    } else {
+        Own::Overwritten
+    }
 }
 
 /// Publishes all of `values`; false when there is no room for more.

@@ -92,7 +92,10 @@ impl Supervisor {
             let why = match end {
                 Ok(End::Stopped) => return,
                 Ok(End::Outranked(by)) => {
-                    tracing::warn!(by, "an earlier life of this node has a later number: did the clock go back?");
+                    tracing::warn!(
+                        by,
+                        "an earlier life of this node has a later number: did the clock go back?"
+                    );
                     node.outranked(by);
                     "outranked".to_owned()
                 }
