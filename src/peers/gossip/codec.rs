@@ -113,7 +113,6 @@ impl Codec {
                 let (tell, opened) = mpsc::sync_channel(1);
                 let running = Arc::clone(&self.running);
                 let run = move || {
-                    let _running = running;
                     // Opened here: its clock and the caller's don't go together.
                     let (outcome, pair) = match Pair::open() {
                         Ok(pair) => (Ok(()), Some(pair)),
@@ -123,6 +122,7 @@ impl Codec {
                     let Some(mut pair) = pair else { return };
                     // After one that went wrong the thread ends, and its sockets with it.
                     while todo.recv().is_ok_and(|job| job(&mut pair).is_ok()) {}
+                    drop(running);
                 };
                 thread::Builder::new()
                     .name("gossip-codec".into())

@@ -49,13 +49,13 @@ const KNOWN: [&str; 10] = ["meta", "addr", "prio", "st", "cfg", "trace", "vip/",
 
 /// Whether `key` is one of those that nodes publish.
 pub(super) fn is_key(key: &str) -> bool {
-    let known = |known: &&str| match known.strip_suffix('/') {
+    let known = |known: &str| match known.strip_suffix('/') {
         Some(_) => key.len() > known.len() && key.starts_with(known),
-        None => key == *known,
+        None => key == known,
     };
     key.len() <= LONGEST_KEY
         && key.bytes().all(|byte| byte.is_ascii_graphic())
-        && KNOWN.iter().any(|k| known(&k))
+        && KNOWN.iter().any(|name| known(name))
 }
 
 /// Whether `value` may stand behind a key.
