@@ -10,6 +10,7 @@
 //! They meet here and nowhere else. The driver publishes a snapshot that admin and metrics read; probes and
 //! workers drop what they notice into the driver's mailbox.
 
+mod directory;
 mod driver;
 mod mailbox;
 mod service;
@@ -30,10 +31,11 @@ use tracing::level_filters::LevelFilter;
 
 use crate::admin;
 use crate::guard::{clock, scheduling};
+use crate::peers::gossip::Gossip;
 use crate::proxy::{self, Plan, Proxy};
 use crate::telemetry::{self, Layout, Metrics, log};
 
-use self::driver::{Driver, Vip};
+use self::driver::{Driver, Vip, hearsay::Hearsay};
 use self::mailbox::Event;
 use self::service::Service;
 use self::snapshot::Snapshot;
@@ -135,7 +137,7 @@ fn assemble(
     prepared: Prepared,
     log_lines_dropped: impl Fn() -> u64 + Send + 'static,
 ) -> io::Result<(Driver, Service)> {
-    let Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin } = prepared;
+    let Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin, gossip } = prepared;
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let layout = Layout {
         version: telemetry::VERSION,
@@ -164,6 +166,9 @@ fn assemble(
     let plan = Plan::new(&config.services);
     let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::default(), report)?);
 
+    let told = sender.clone();
+    let hear = Arc::new(move |news| told.tell(Event::Gossip(news)));
+    let gossip = Gossip::start(gossip, Arc::new(peers.mouth()?), hear)?;
     let (config, identity) = (Arc::new(config), Arc::new(identity));
     let (snapshots, shown) = watch::channel(Arc::new(Snapshot::default()));
     let sources = {
@@ -209,6 +214,7 @@ fn assemble(
         snapshots,
         addresses,
         members: Vec::new(),
+        hearsay: Hearsay::new(gossip),
         throttle: throttle::Throttle::default(),
         guard_watch: watchdog::GuardWatch::default(),
         worker_watch: watchdog::WorkerWatch::default(),

@@ -9,6 +9,7 @@
 //! core's deadlines counts. Nothing in here waits for anything but the next event or deadline.
 
 mod actions;
+pub(super) mod hearsay;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -27,6 +28,7 @@ use crate::proxy::{self, Proxy};
 use crate::telemetry::{self, Channel, Direction, Metrics};
 use crate::wire::seal;
 
+use self::hearsay::Hearsay;
 use super::mailbox::{Event, Mailbox};
 use super::service::Prober;
 use super::snapshot::{self, Snapshot, VipFacts};
@@ -65,6 +67,7 @@ pub(super) struct Driver {
     /// Where each backend is, as far as its name has been resolved.
     pub(super) addresses: Vec<Vec<Option<SocketAddr>>>,
     pub(super) members: Vec<(String, MemberState)>,
+    pub(super) hearsay: Hearsay,
     pub(super) throttle: Throttle,
     pub(super) guard_watch: GuardWatch,
     pub(super) worker_watch: WorkerWatch,
@@ -125,6 +128,7 @@ impl Driver {
                 break;
             }
         }
+        self.leave_gossip();
         if let Some(guard) = self.guard.take() {
             guard.stop();
         }
@@ -284,6 +288,7 @@ impl Driver {
                     self.carry_out(Output::Advertise(advertisement));
                 }
                 Some(peers::Received::Handshake) => {}
+                Some(peers::Received::Gossip(datagram, from)) => self.hear_gossip_datagram(datagram, from),
                 Some(peers::Received::Rejected(channel, reason)) => self.rejected(channel, reason),
             }
             if self.peers.known().len() != known {
@@ -316,12 +321,17 @@ impl Driver {
                         self.tell_guard_of_peers();
                     }
                 }
-                Event::Terminate => {
-                    tracing::info!("stopping: handing over");
-                    self.leaving_since = Some(clock::now());
-                    self.handle(Input::Shutdown);
-                }
+                Event::Gossip(news) => self.hear_gossip(news),
+                Event::Terminate => self.leave(),
             }
+        }
+    }
+
+    fn leave(&mut self) {
+        if self.leaving_since.is_none() {
+            tracing::info!("stopping: handing over");
+            self.leaving_since = Some(clock::now());
+            self.handle(Input::Shutdown);
         }
     }
 
@@ -391,6 +401,7 @@ impl Driver {
             &self.addresses,
             now,
         );
+        self.gossip();
         self.snapshots.send_replace(Arc::new(snapshot));
         self.published_at = now;
     }

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::peers::gossip;
 use crate::{probe, proxy};
 
 /// More than the driver handles in many milliseconds; what doesn't fit is given up, and comes again.
@@ -24,6 +25,8 @@ pub(super) enum Event {
     Proxy(proxy::Report),
     /// Seeds that are names have been resolved.
     Seeds(Vec<SocketAddr>),
+    /// Gossip has something to say.
+    Gossip(gossip::News),
     /// SIGTERM or SIGINT.
     Terminate,
 }
