@@ -106,21 +106,24 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         if let Err(error) = scheduling::raise(scheduling::DRIVER) {
             tracing::debug!(%error, "no real-time priority");
         }
-        driver.run();
+        driver.run()
     });
     let thread =
         thread.map_err(|error| RunError::new(2, format!("can't start: {error}"), "see `ulimit -u`"))?;
-    let panicked = thread.join().is_err();
+    let ended = thread.join();
     // The VIPs have moved; whoever came by another address may finish.
     drain(&proxy, &vips);
     drop(service);
     drop(proxy);
     tracing::info!("stopped");
     drop(log);
-    if panicked {
-        Err(RunError::new(2, "the driver has panicked", "please report it, with the log"))
-    } else {
-        Ok(())
+    match ended {
+        Ok(None) => Ok(()),
+        Ok(Some(address)) => {
+            let message = format!("another node at {} has this one's name, and had it first", address.ip());
+            Err(RunError::new(2, message, "give each node a name of its own: `--node NAME`, or the hostname"))
+        }
+        Err(_panic) => Err(RunError::new(2, "the driver has panicked", "please report it, with the log")),
     }
 }
 

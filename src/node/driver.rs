@@ -102,7 +102,9 @@ pub(super) fn known_addresses(config: &Config) -> Vec<Vec<Option<SocketAddr>>> {
 
 impl Driver {
     /// Drives until the node has handed over and everything is told.
-    pub(super) fn run(mut self) {
+    ///
+    /// Where the other one is, if it stopped because another node of its name was there first.
+    pub(super) fn run(mut self) -> Option<SocketAddr> {
         self.tell_guard_of_peers();
         self.route();
         loop {
@@ -132,6 +134,7 @@ impl Driver {
         if let Some(guard) = self.guard.take() {
             guard.stop();
         }
+        self.hearsay.name_taken
     }
 
     fn deadline(&self) -> Time {
