@@ -5,6 +5,7 @@
 //! the words; `--list` lists them, `--nocapture` lets them speak, `--jobs N` runs N at a time (2).
 
 mod backends;
+mod cluster;
 mod failover;
 mod harness;
 mod lab;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
             logs::TESTS,
             strangers::TESTS,
             refusals::TESTS,
+            cluster::TESTS,
         ]
         .concat(),
     )
