@@ -23,6 +23,9 @@ const FOUND: Duration = Duration::from_secs(2);
 /// From a clean stop until everybody has heard of it.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Messages that a node of three hears of the two others until it has long given up whoever it doesn't hear.
+const ROUNDS: f64 = 100.0;
+
 /// The one file of a cluster whose nodes say by `--node` who they are; ha1 comes first, then ha2.
 pub(crate) fn file(seeds: &[&str], probe_interval: &str, more: &str) -> String {
     let seeds: Vec<String> = seeds.iter().map(|seed| format!("\"{seed}\"")).collect();
@@ -64,7 +67,7 @@ fn by_one_seed(sandbox: Sandbox, nodes: usize) -> Builder {
 }
 
 /// ha1's address.
-const SEED: &str = "192.168.56.21";
+pub(crate) const SEED: &str = "192.168.56.21";
 
 /// The first five of a lab's nodes, on one seed, each started and known to all.
 fn five(builder: Builder) -> Result<Scene, LabError> {
@@ -202,8 +205,14 @@ fn a_partition_heals(sandbox: Sandbox) -> Outcome {
     let scene = five(by_one_seed(sandbox, 5))?;
     let (ones, others) = scene.lab.nodes().split_at(3);
     let strand = |stranded: bool| others.iter().try_for_each(|node| node.machine().strand(stranded));
-    for _ in 0..2 {
+    let view = |node: &Node, web: &str, of: &str| -> Option<String> {
+        scene::backend(node, web).ok()?["views"][of].as_str().map(str::to_owned)
+    };
+    // What one side learns while the other can't hear of it.
+    let lessons = [("ha3", "web2"), ("ha2", "web2")];
+    for (learner, web) in lessons {
         strand(true)?;
+        scene.lab.cut(learner, web)?;
         for (here, there) in [(ones, others), (others, ones)] {
             for node in here {
                 for gone in there {
@@ -223,24 +232,32 @@ fn a_partition_heals(sandbox: Sandbox) -> Outcome {
         for node in ones {
             assert_eq!(holder(node).as_deref(), Some("ha1"), "{}", node.name());
         }
-        let heard: Vec<f64> = others.iter().map(gossip_heard).collect::<Result<_, _>>()?;
+        for node in others {
+            for beyond in others {
+                scene.lab.wait_for("gossip to go on beyond the cut", PATIENCE, || {
+                    view(node, "web1", beyond.name()).is_some_and(|view| view == "down")
+                })?;
+            }
+        }
+        // Long enough for gossip, too, to take those beyond the cut for dead.
+        let heard = gossip_heard(&ones[0])?;
+        scene.lab.wait_for("many rounds of gossip", PATIENCE, || {
+            gossip_heard(&ones[0]).is_ok_and(|now| now > heard + ROUNDS)
+        })?;
         strand(false)?;
         await_all(&scene.lab, scene.lab.nodes(), &["ha1", "ha2", "ha3", "ha4", "ha5"], PATIENCE)?;
         scene.await_home()?;
-        for (node, before) in others.iter().zip(heard) {
-            scene.lab.wait_for("gossip to go on", PATIENCE, || {
-                gossip_heard(node).is_ok_and(|now| now > before)
-            })?;
-        }
         for node in scene.lab.nodes() {
-            scene.lab.wait_for(&format!("all views to be back on {}", node.name()), PATIENCE, || {
-                scene::backend(node, "web1").is_ok_and(|backend| {
-                    backend["views"].as_object().is_some_and(|views| {
-                        views.len() == 5 && views.values().all(|view| view == "up")
-                    })
-                })
-            })?;
+            for seen_by in scene.lab.nodes() {
+                let what = format!("{} to hear what {} sees", node.name(), seen_by.name());
+                let web2 = if seen_by.name() == learner { "down" } else { "up" };
+                scene.lab.wait_for(&what, PATIENCE, || {
+                    view(node, "web1", seen_by.name()).is_some_and(|view| view == "up")
+                        && view(node, "web2", seen_by.name()).is_some_and(|view| view == web2)
+                })?;
+            }
         }
+        scene.lab.heal(learner, web)?;
     }
     Ok(())
 }

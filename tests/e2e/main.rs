@@ -19,6 +19,7 @@ mod scene;
 mod sniffer;
 mod stand_in;
 mod strangers;
+mod views;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
             strangers::TESTS,
             refusals::TESTS,
             cluster::TESTS,
+            views::TESTS,
         ]
         .concat(),
     )
