@@ -10,6 +10,7 @@
 //! They meet here and nowhere else. The driver publishes a snapshot that admin and metrics read; probes and
 //! workers drop what they notice into the driver's mailbox.
 
+mod directory;
 mod driver;
 mod mailbox;
 mod service;
@@ -30,10 +31,11 @@ use tracing::level_filters::LevelFilter;
 
 use crate::admin;
 use crate::guard::{clock, scheduling};
+use crate::peers::gossip::Gossip;
 use crate::proxy::{self, Plan, Proxy};
 use crate::telemetry::{self, Layout, Metrics, log};
 
-use self::driver::{Driver, Vip};
+use self::driver::{Driver, Vip, hearsay::Hearsay};
 use self::mailbox::Event;
 use self::service::Service;
 use self::snapshot::Snapshot;
@@ -104,21 +106,24 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         if let Err(error) = scheduling::raise(scheduling::DRIVER) {
             tracing::debug!(%error, "no real-time priority");
         }
-        driver.run();
+        driver.run()
     });
     let thread =
         thread.map_err(|error| RunError::new(2, format!("can't start: {error}"), "see `ulimit -u`"))?;
-    let panicked = thread.join().is_err();
+    let ended = thread.join();
     // The VIPs have moved; whoever came by another address may finish.
     drain(&proxy, &vips);
     drop(service);
     drop(proxy);
     tracing::info!("stopped");
     drop(log);
-    if panicked {
-        Err(RunError::new(2, "the driver has panicked", "please report it, with the log"))
-    } else {
-        Ok(())
+    match ended {
+        Ok(None) => Ok(()),
+        Ok(Some(address)) => {
+            let message = format!("another node at {} has this one's name, and had it first", address.ip());
+            Err(RunError::new(2, message, "give each node a name of its own: `--node NAME`, or the hostname"))
+        }
+        Err(_panic) => Err(RunError::new(2, "the driver has panicked", "please report it, with the log")),
     }
 }
 
@@ -135,7 +140,8 @@ fn assemble(
     prepared: Prepared,
     log_lines_dropped: impl Fn() -> u64 + Send + 'static,
 ) -> io::Result<(Driver, Service)> {
-    let Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin, token } = prepared;
+    let Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin, token, gossip } =
+        prepared;
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let layout = Layout {
         version: telemetry::VERSION,
@@ -164,6 +170,9 @@ fn assemble(
     let plan = Plan::new(&config.services);
     let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::default(), report)?);
 
+    let told = sender.clone();
+    let hear = Arc::new(move |news| told.tell(Event::Gossip(news)));
+    let gossip = Gossip::start(gossip, Arc::new(peers.mouth()?), hear)?;
     let (config, identity) = (Arc::new(config), Arc::new(identity));
     let (snapshots, shown) = watch::channel(Arc::new(Snapshot::default()));
     let sources = {
@@ -215,6 +224,7 @@ fn assemble(
         snapshots,
         addresses,
         members: Vec::new(),
+        hearsay: Hearsay::new(gossip),
         throttle: throttle::Throttle::default(),
         guard_watch: watchdog::GuardWatch::default(),
         worker_watch: watchdog::WorkerWatch::default(),

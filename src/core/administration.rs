@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use super::message::MemberId;
 use super::time::Time;
 
-/// More targets than this are refused: an operator has no use for them, and a peer no right to.
-const TARGETS: usize = 1024;
+/// More registers than this are refused: an operator has no use for them, a peer no right to, and a node's words
+/// have to fit into its gossip.
+const TARGETS: usize = 200;
 
 /// Everything that has been said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -52,6 +52,8 @@ pub(super) struct Switch {
 
 impl Switch {
     const NAME: &'static str = "switch";
+    /// The one for machines that are cut off together.
+    const ISLAND: &'static str = "island";
 
     /// Sets it up in the caller's network, with an address for the hub itself.
     pub(super) fn create(hub: Ipv4Addr) -> Result<Self, LabError> {
@@ -65,6 +67,7 @@ impl Switch {
         let links = Links::open(&runtime, &here)?;
         links.up("lo")?;
         links.add_bridge(Self::NAME)?;
+        links.add_bridge(Self::ISLAND)?;
         links.add_address(Self::NAME, hub, PREFIX)?;
         Ok(Self { links, runtime })
     }
@@ -159,6 +162,18 @@ impl Machine {
     /// takes it out.
     pub fn isolate(&self, isolated: bool) -> Result<(), LabError> {
         self.switch.links.isolate(&self.name, isolated)
+    }
+
+    /// Plugs its cable into a second switch, whose machines reach each other but nobody on the first; or back.
+    pub fn strand(&self, stranded: bool) -> Result<(), LabError> {
+        let switch = if stranded { Switch::ISLAND } else { Switch::NAME };
+        self.switch.links.attach(&self.name, switch)
+    }
+
+    /// Switches its loopback interface off, or on again.
+    pub fn set_loopback(&self, up: bool) -> Result<(), LabError> {
+        let inside = self.inside.borrow();
+        if up { inside.links.up("lo") } else { inside.links.down("lo") }
     }
 
     /// Takes its interface away, cable and all, and with it whatever addresses and routes its kernel had: an adapter

@@ -98,6 +98,12 @@ impl Links {
         self.wait(format!("isolate {port}"), self.handle.link().set_port(message).execute())
     }
 
+    /// Moves a port to the switch `bridge`.
+    pub(super) fn attach(&self, port: &str, bridge: &str) -> Result<(), LabError> {
+        let link = LinkUnspec::new_with_name(port).controller(self.index(bridge)?).build();
+        self.wait(format!("move {port} to {bridge}"), self.handle.link().set(link).execute())
+    }
+
     /// Gives an interface an address.
     pub(super) fn add_address(&self, name: &str, address: Ipv4Addr, prefix: u8) -> Result<(), LabError> {
         let index = self.index(name)?;

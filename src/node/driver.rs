@@ -10,6 +10,7 @@
 
 mod actions;
 mod administration;
+pub(super) mod hearsay;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -28,6 +29,7 @@ use crate::proxy::{self, Proxy};
 use crate::telemetry::{self, Channel, Direction, Metrics};
 use crate::wire::seal;
 
+use self::hearsay::Hearsay;
 use super::mailbox::{Event, Mailbox};
 use super::service::Prober;
 use super::snapshot::{self, Snapshot, VipFacts};
@@ -66,6 +68,7 @@ pub(super) struct Driver {
     /// Where each backend is, as far as its name has been resolved.
     pub(super) addresses: Vec<Vec<Option<SocketAddr>>>,
     pub(super) members: Vec<(String, MemberState)>,
+    pub(super) hearsay: Hearsay,
     pub(super) throttle: Throttle,
     pub(super) guard_watch: GuardWatch,
     pub(super) worker_watch: WorkerWatch,
@@ -100,7 +103,9 @@ pub(super) fn known_addresses(config: &Config) -> Vec<Vec<Option<SocketAddr>>> {
 
 impl Driver {
     /// Drives until the node has handed over and everything is told.
-    pub(super) fn run(mut self) {
+    ///
+    /// Where the other one is, if it stopped because another node of its name was there first.
+    pub(super) fn run(mut self) -> Option<SocketAddr> {
         self.tell_guard_of_peers();
         self.route();
         loop {
@@ -129,6 +134,7 @@ impl Driver {
         if let Some(guard) = self.guard.take() {
             guard.stop();
         }
+        self.hearsay.name_taken
     }
 
     fn deadline(&self) -> Time {
@@ -154,8 +160,11 @@ impl Driver {
         let _ = poll(&mut ready, Some(&timeout));
     }
 
-    fn is_done(&self) -> bool {
-        self.leaving_since.is_some_and(|since| self.core.is_stopped() || clock::now().since(since) > FAREWELL)
+    /// Handed over first, then left: a member that is said to have left holds nothing.
+    fn is_done(&mut self) -> bool {
+        let Some(since) = self.leaving_since else { return false };
+        let patience = clock::now().since(since) > FAREWELL;
+        (self.core.is_stopped() || patience) && (self.has_left_gossip() || patience)
     }
 
     fn handle(&mut self, input: Input) {
@@ -285,6 +294,7 @@ impl Driver {
                     self.carry_out(Output::Advertise(advertisement));
                 }
                 Some(peers::Received::Handshake) => {}
+                Some(peers::Received::Gossip(datagram, from)) => self.hear_gossip_datagram(datagram, from),
                 Some(peers::Received::Rejected(channel, reason)) => self.rejected(channel, reason),
             }
             if self.peers.known().len() != known {
@@ -318,12 +328,17 @@ impl Driver {
                     }
                 }
                 Event::Said { change, operator, answer } => self.said(&change, operator, answer),
-                Event::Terminate => {
-                    tracing::info!("stopping: handing over");
-                    self.leaving_since = Some(clock::now());
-                    self.handle(Input::Shutdown);
-                }
+                Event::Gossip(news) => self.hear_gossip(news),
+                Event::Terminate => self.leave(),
             }
+        }
+    }
+
+    fn leave(&mut self) {
+        if self.leaving_since.is_none() {
+            tracing::info!("stopping: handing over");
+            self.leaving_since = Some(clock::now());
+            self.handle(Input::Shutdown);
         }
     }
 
@@ -393,6 +408,7 @@ impl Driver {
             &self.addresses,
             now,
         );
+        self.gossip();
         self.snapshots.send_replace(Arc::new(snapshot));
         self.published_at = now;
     }

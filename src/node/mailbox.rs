@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::admin::{Answer, Change, Operator};
+use crate::peers::gossip;
 use crate::{probe, proxy};
 
 /// More than the driver handles in many milliseconds; what doesn't fit is given up, and comes again.
@@ -35,6 +36,8 @@ pub(super) enum Event {
         /// For what then holds of the change's target; dropped when the mailbox is full.
         answer: Answer,
     },
+    /// Gossip has something to say.
+    Gossip(gossip::News),
     /// SIGTERM or SIGINT.
     Terminate,
 }

@@ -17,12 +17,15 @@ use crate::config::identity::ThisHost;
 use crate::config::{self, Config, Endpoint, Identity};
 use crate::core::{self, Boot, Core, MemberId, Settings, VipSettings};
 use crate::guard::{Guard, GuardError, Ward, WardVip, clock};
-use crate::peers::{self, Peers, PeersError};
+use crate::peers::{self, Peers, PeersError, gossip};
 use crate::proxy;
 use crate::wire::seal::{Channel, Keyring};
 use crate::wire::{member_id, vip_id};
 
 use super::RunError;
+
+/// How long a starting node waits for what the others know of the backends and from operators.
+const SYNC_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Everything that can fail has been done.
 pub(super) struct Prepared {
@@ -36,6 +39,7 @@ pub(super) struct Prepared {
     pub(super) listeners: Vec<Vec<(usize, TcpListener)>>,
     pub(super) admin: admin::Listeners,
     pub(super) token: Option<admin::Token>,
+    pub(super) gossip: gossip::Settings,
 }
 
 /// What a guard, and its successors, are started with.
@@ -89,6 +93,18 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
 
     let vips = config.vips.iter().zip(interfaces);
     let vips = vips.map(|(vip, interface)| (vip_id(&vip.name), ipv4(vip), interface)).collect();
+    let gossip = gossip::Settings {
+        name: identity.name.clone(),
+        address: SocketAddr::new(identity.address, peers::PORT),
+        cluster: config.cluster.name.clone(),
+        seeds: config.cluster.seeds.clone(),
+        members_expected: config.cluster.nodes.len().max(config.cluster.seeds.len()),
+        keyring: keyring.clone(),
+        id: me,
+        boot: mine.boot,
+        cookies: mine.cookies,
+        own: std::collections::BTreeMap::new(),
+    };
     let wards = Wards { keyring, sender: me, address: identity.address, vips };
     let (mut guard, boot) = wards.start().map_err(refused_guard)?;
     let listeners = listen(&config, &mut guard)?;
@@ -98,7 +114,7 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     for service in 0..config.services.len() {
         core.handle(core::Input::Listening { service, listening: true }, clock::now());
     }
-    Ok(Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin, token })
+    Ok(Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin, token, gossip })
 }
 
 fn read(file: &Path) -> Result<Config, RunError> {
@@ -235,7 +251,7 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         name: identity.name.clone(),
         address: identity.address,
         version: env!("CARGO_PKG_VERSION").into(),
-        sync_patience: Duration::ZERO,
+        sync_patience: if others.is_empty() && names == 0 { Duration::ZERO } else { SYNC_PATIENCE },
         config: std::array::from_fn(|i| digest[i]),
         expected_peers: others.len() + names,
         vips: config.vips.iter().map(vip).collect(),

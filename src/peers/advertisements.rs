@@ -43,6 +43,10 @@ impl Advertisements {
         }
     }
 
+    pub(super) fn try_clone(&self) -> io::Result<UdpSocket> {
+        self.socket.try_clone()
+    }
+
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -53,4 +57,11 @@ fn bind(at: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(at), kind, Some(Protocol::UDP))?;
     socket.bind(&at.into())?;
     Ok(socket.into())
+}
+
+impl super::gossip::Carrier for UdpSocket {
+    fn send(&self, datagram: &[u8], to: SocketAddr) {
+        // What doesn't leave is said again.
+        let _ = self.send_to(datagram, to);
+    }
 }

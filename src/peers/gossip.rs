@@ -205,12 +205,15 @@ impl Gossip {
         }
     }
 
-    /// Publishes that the node has left, sees to it that every live member hears it, and stops. Returns when that is
-    /// done, or after `within`.
-    pub fn leave(self, within: Duration) {
+    /// Publishes that the node has left, sees to it that every live member hears it, and stops: when that is done,
+    /// or after `within`. Datagrams have to be handed over meanwhile.
+    pub fn leave(&self, within: Duration) {
         self.order.send_replace(Order::Leave { within });
-        // Either it is closed, or time is up.
-        let _ = lock(&self.done).recv_timeout(within);
+    }
+
+    /// Whether a leave has come to its end.
+    pub fn has_left(&self) -> bool {
+        matches!(lock(&self.done).try_recv(), Err(std_mpsc::TryRecvError::Disconnected))
     }
 
     /// Whether chitchat runs now.

@@ -15,7 +15,7 @@ pub mod gossip;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::BorrowedFd;
 
 use crate::core::{Advertisement, Boot, Input, MemberId, Message, Time};
@@ -55,6 +55,8 @@ pub enum Received {
     Handshake,
     /// A datagram that was refused.
     Rejected(Channel, Reject),
+    /// Gossip's, still sealed: it opens its own.
+    Gossip(Vec<u8>, SocketAddr),
 }
 
 /// Who this node is among the nodes.
@@ -158,6 +160,9 @@ impl Peers {
     /// The next thing that came in; `None` when there is nothing for now.
     pub fn receive(&mut self, now: Time) -> Option<Received> {
         if let Some((datagram, from)) = self.advertisements.receive() {
+            if datagram.get(2) == Some(&Channel::Gossip.code()) {
+                return Some(Received::Gossip(datagram.to_vec(), from));
+            }
             // A guard speaks from its daemon's address, on the same port, in its own envelope.
             let channel = if datagram.get(2) == Some(&Channel::Guard.code()) {
                 Channel::Guard
@@ -176,6 +181,11 @@ impl Peers {
             Ok(Opened::Reply(_)) => Received::Rejected(Channel::Beacon, Reject::Unproven),
             opened => self.opened(Channel::Beacon, opened, from, now),
         })
+    }
+
+    /// A second handle on the unicast socket, for gossip to send by.
+    pub fn mouth(&self) -> io::Result<UdpSocket> {
+        self.advertisements.try_clone()
     }
 
     /// The sockets to wait for.

@@ -172,6 +172,11 @@ impl Metrics {
         self.messages.with_label_values(&[channel.as_str(), direction.as_str()]).inc();
     }
 
+    /// Counts several messages.
+    pub fn messages(&self, channel: Channel, direction: Direction, count: u64) {
+        self.messages.with_label_values(&[channel.as_str(), direction.as_str()]).inc_by(count);
+    }
+
     /// Counts a message dropped. `reason` is one of `short`, `version`, `channel`, `cluster`, `key`,
     /// `forged`, `own`, `full`, `replayed`, `unproven`, `malformed` and `name`.
     pub fn rejected(&self, channel: Channel, reason: &'static str) {

@@ -6,6 +6,7 @@
 
 mod administration;
 mod backends;
+mod cluster;
 mod failover;
 mod harness;
 mod lab;
@@ -19,6 +20,7 @@ mod scene;
 mod sniffer;
 mod stand_in;
 mod strangers;
+mod views;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
             logs::TESTS,
             strangers::TESTS,
             refusals::TESTS,
+            cluster::TESTS,
+            views::TESTS,
         ]
         .concat(),
     )

@@ -16,12 +16,8 @@ impl Driver {
             Output::Advertise(advertisement) => {
                 let holder = self.core.elections().iter().any(|e| e.state() == VipState::Active);
                 let (sent, beacons) = self.peers.advertise(advertisement, holder);
-                for _ in 0..sent {
-                    self.metrics.message(Channel::Advertisement, Direction::Out);
-                }
-                for _ in 0..beacons {
-                    self.metrics.message(Channel::Beacon, Direction::Out);
-                }
+                self.metrics.messages(Channel::Advertisement, Direction::Out, sent);
+                self.metrics.messages(Channel::Beacon, Direction::Out, beacons);
             }
             Output::Reply { to, advertisement } => self.send(to, &Message::Advertisement(advertisement)),
             Output::Probe { to } => self.send(to, &Message::Probe),
@@ -38,7 +34,7 @@ impl Driver {
             }
             Output::ProbeBackend { service, backend } => self.prober.probe(service, backend),
             Output::PauseProbes { service, backend, pause } => self.prober.pause(service, backend, pause),
-            Output::AdministrationChanged { .. } => {}
+            Output::AdministrationChanged { .. } => self.news = true,
             Output::Forgotten { address, .. } => self.peers.forget(address),
             Output::Conflict { vip, by } => self.conflict(vip, by),
             Output::Transition(transition) => {

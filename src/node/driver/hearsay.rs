@@ -1,0 +1,144 @@
+//! Gossip, as the driver uses it: members to talk to, what they see of the backends, what operators have said.
+//!
+//! Nothing of it moves a VIP by itself, and everything goes on without it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::Driver;
+use crate::core::{Input, MemberId, MemberState, Verdict};
+use crate::guard::clock;
+use crate::node::directory::{self, Clocks};
+use crate::peers::gossip::{Directory, Gossip, LEFT, News, STATE};
+use crate::telemetry::{self, Channel, Direction};
+use crate::wire::member_id;
+
+/// How long a leave may take to reach everybody.
+const LEAVE: Duration = Duration::from_millis(300);
+
+/// What the driver remembers of gossip.
+#[derive(Default)]
+pub(in crate::node) struct Hearsay {
+    /// `None` only when no thread could be had.
+    pub(in crate::node) gossip: Option<Gossip>,
+    /// What was published last.
+    told: BTreeMap<String, String>,
+    /// What each member was last heard to see of each service.
+    viewed: BTreeMap<(MemberId, usize), Vec<Verdict>>,
+    synced: bool,
+    leaving: bool,
+    /// Another node of this one's name was there first.
+    pub(in crate::node) name_taken: Option<SocketAddr>,
+}
+
+impl Hearsay {
+    pub(in crate::node) fn new(gossip: Gossip) -> Self {
+        Self { gossip: Some(gossip), ..Self::default() }
+    }
+}
+
+impl Driver {
+    pub(super) fn hear_gossip_datagram(&self, datagram: Vec<u8>, from: SocketAddr) {
+        if let Some(gossip) = &self.hearsay.gossip {
+            gossip.datagram(datagram, from);
+        }
+    }
+
+    pub(super) fn hear_gossip(&mut self, news: News) {
+        match news {
+            News::Directory(directory) => self.hear_directory(&directory),
+            News::NameTaken { address, younger } => {
+                tracing::error!(%address, younger, name = self.identity.name, "another node has this one's name");
+                if younger {
+                    self.hearsay.name_taken = Some(address);
+                    self.leave();
+                }
+            }
+            News::Counted { received, sent } => {
+                self.metrics.messages(Channel::Gossip, Direction::In, received);
+                self.metrics.messages(Channel::Gossip, Direction::Out, sent);
+            }
+            News::Rejected(reason) => self.rejected(crate::wire::seal::Channel::Gossip, reason),
+            News::Dropped { why, count } => {
+                for _ in 0..count.min(1000) {
+                    self.metrics.rejected(Channel::Gossip, why.as_str());
+                }
+                tracing::debug!(reason = why.as_str(), count, "gossip left something out");
+            }
+            News::Died { restarts } => tracing::warn!(restarts, "gossip has died, and is started again"),
+        }
+    }
+
+    fn hear_directory(&mut self, directory: &Directory) {
+        let clocks = Clocks { wall: wall_clock(), now: clock::now() };
+        for (name, entry) in &directory.members {
+            let id = member_id(name);
+            if entry.values.get(STATE).is_some_and(|state| state == LEFT) {
+                self.peers.forget(entry.address.ip());
+                continue;
+            }
+            if entry.live && self.peers.know([entry.address]) {
+                self.tell_guard_of_peers();
+            }
+            for (key, value) in
+                entry.values.range("adm/".to_owned()..).take_while(|(key, _)| key.starts_with("adm/"))
+            {
+                match directory::word(value, clocks) {
+                    Some((target, word)) => self.handle(Input::Said { target, word }),
+                    None => tracing::debug!(member = name, key, "a word that can't be read"),
+                }
+            }
+            for (service, verdicts) in directory::views(&entry.values, &self.config, &self.digest) {
+                if self.hearsay.viewed.get(&(id, service)) != Some(&verdicts) {
+                    self.hearsay.viewed.insert((id, service), verdicts.clone());
+                    self.handle(Input::Viewed { member: id, service, verdicts });
+                }
+            }
+        }
+        self.hearsay.viewed.retain(|(id, _), _| directory.members.keys().any(|name| member_id(name) == *id));
+        self.sync(directory);
+    }
+
+    /// Once everybody who is heard has also said by gossip what there is to know, this node may serve.
+    fn sync(&mut self, directory: &Directory) {
+        if self.hearsay.synced {
+            return;
+        }
+        let now = clock::now();
+        let alive = self.core.members().iter().filter(|(_, member)| member.state(now) == MemberState::Alive);
+        let names: Vec<&str> = alive.map(|(_, member)| member.name()).collect();
+        let told = |name: &&str| directory.members.get(*name).is_some_and(|e| e.values.contains_key(STATE));
+        if !names.is_empty() && names.iter().all(told) {
+            self.hearsay.synced = true;
+            self.handle(Input::Synced);
+        }
+    }
+
+    /// Publishes what has changed.
+    pub(super) fn gossip(&mut self) {
+        let Some(gossip) = &self.hearsay.gossip else { return };
+        let me = member_id(&self.identity.name);
+        let own = directory::own(&self.core, &self.config, me, &self.digest, telemetry::VERSION);
+        for (key, value) in &own {
+            if self.hearsay.told.get(key) != Some(value) {
+                gossip.publish(key.clone(), value.clone());
+            }
+        }
+        self.hearsay.told = own;
+    }
+
+    /// Says goodbye, and is told again and again until that has reached everybody.
+    pub(super) fn has_left_gossip(&mut self) -> bool {
+        let Some(gossip) = &self.hearsay.gossip else { return true };
+        if !std::mem::replace(&mut self.hearsay.leaving, true) {
+            gossip.leave(LEAVE);
+        }
+        gossip.has_left()
+    }
+}
+
+fn wall_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
