@@ -20,6 +20,7 @@ mod watchdog;
 
 use std::fmt::Display;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,6 +95,8 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         RunError::new(2, format!("can't start: {error}"), "see `ulimit -n` and `ulimit -u`")
     })?;
     let proxy = Arc::clone(&driver.proxy);
+    let vips: Vec<IpAddr> =
+        driver.config.vips.iter().flat_map(|vip| &vip.addresses).map(|address| address.ip).collect();
     if let Err(error) = scheduling::lock_memory() {
         tracing::debug!(%error, "memory isn't locked");
     }
@@ -107,7 +110,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         thread.map_err(|error| RunError::new(2, format!("can't start: {error}"), "see `ulimit -u`"))?;
     let panicked = thread.join().is_err();
     // The VIPs have moved; whoever came by another address may finish.
-    drain(&proxy);
+    drain(&proxy, &vips);
     drop(service);
     drop(proxy);
     tracing::info!("stopped");
@@ -119,8 +122,9 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     }
 }
 
-fn drain(proxy: &Proxy) {
+fn drain(proxy: &Proxy, moved: &[IpAddr]) {
     proxy.close_listeners();
+    proxy.forsake(moved);
     let deadline = clock::now() + DRAIN;
     while clock::now() < deadline && proxy.counters().services.iter().any(|service| service.active > 0) {
         std::thread::park_timeout(DRAIN_LOOK);

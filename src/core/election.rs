@@ -21,6 +21,10 @@ const SUCCESSION: Duration = Duration::from_millis(20);
 /// A guard that hasn't answered within this time is asked again.
 const GUARD_ANSWER: Duration = Duration::from_millis(200);
 
+/// A holder defends its address at once, and then at most this often: the announcements that follow a defence
+/// go on for longer, and two holders that answered each other's would fill the network.
+const DEFENCE: Duration = Duration::from_secs(1);
+
 /// One node's part in one VIP.
 ///
 /// ```text
@@ -41,6 +45,10 @@ pub struct Election {
     term: u32,
     state: State,
     standing: Standing,
+    /// When somebody else's claim was last met with an announcement.
+    defended_at: Option<Time>,
+    /// When this node was last late: what it reads next may be old.
+    late_at: Option<Time>,
 }
 
 #[derive(Debug, Clone)]
@@ -120,7 +128,8 @@ pub(super) struct Surroundings<'a> {
 impl Election {
     pub(super) fn new(index: usize, id: VipId, preempt: bool) -> Self {
         let standing = Standing { effective: 1, eligible: false };
-        Self { index, id, preempt, mac: Mac::default(), term: 0, state: State::Initialize, standing }
+        let (mac, state) = (Mac::default(), State::Initialize);
+        Self { index, id, preempt, mac, term: 0, state, standing, defended_at: None, late_at: None }
     }
 
     /// The VIP's state on this node.
@@ -194,6 +203,9 @@ impl Election {
 
     /// Takes in an event. [`Election::step`] follows it.
     pub(super) fn handle(&mut self, event: Event, around: &Surroundings<'_>, out: &mut Orders) {
+        if event == Event::Stalled {
+            self.late_at = Some(around.now);
+        }
         match std::mem::replace(&mut self.state, State::Initialize) {
             State::Initialize => self.initialize(event, out),
             State::Backup(watch) => self.backup(watch, event, around, out),
@@ -281,7 +293,10 @@ impl Election {
             }
             (Hold::Holding { until }, Event::AddressAnswered { mac, by_ip: _ }) => {
                 out.push(Output::Conflict { vip: self.index, by: Claimant::Address(mac) });
-                out.push(Output::Announce { vip: self.index });
+                if self.defended_at.is_none_or(|at| around.now.since(at) >= DEFENCE) {
+                    self.defended_at = Some(around.now);
+                    out.push(Output::Announce { vip: self.index });
+                }
                 Hold::Holding { until }
             }
             // Whoever resigns what this node holds has yielded: the clients may still remember it.
@@ -384,7 +399,9 @@ impl Election {
         let now = around.now;
         let rank = self.rank(around);
         let mine = successor.map_or(rank == 0, |id| id == around.me);
-        let turns = if mine { 0 } else { rank.max(1) };
+        // Behind an old resignation may stand the word of who has taken the VIP since.
+        let late = self.late_at.is_some_and(|at| now.since(at) < SUCCESSION);
+        let turns = if mine && !late { 0 } else { rank.max(1) };
         Watch::Vacated { since: now, claim_at: now + SUCCESSION * turns, mine }
     }
 

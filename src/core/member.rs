@@ -116,6 +116,11 @@ impl Members {
         true
     }
 
+    /// Whether a member has already released that term of a VIP, or a later one.
+    pub fn has_resigned(&self, id: MemberId, vip: VipId, term: u32) -> bool {
+        self.members.get(&id).and_then(|m| m.resigned.get(&vip)).is_some_and(|last| term <= *last)
+    }
+
     /// A member's guard speaks for its dead daemon.
     pub fn bury(&mut self, id: MemberId) {
         if let Some(member) = self.members.get_mut(&id) {

@@ -81,15 +81,16 @@ impl Core {
     /// A node that has just started, and knows nothing.
     pub fn new(settings: Settings, now: Time) -> Self {
         let interval = settings.vips.iter().map(|v| v.advertisement_interval).min();
+        let interval = interval.unwrap_or(INTERVAL_WITHOUT_VIPS);
         let elections = settings.vips.iter().enumerate().map(|(i, v)| Election::new(i, v.id, v.preempt));
         let services: Vec<Service> = settings.services.iter().map(Service::new).collect();
         Self {
-            interval: interval.unwrap_or(INTERVAL_WITHOUT_VIPS),
+            interval,
             members: Members::default(),
             elections: elections.collect(),
             reach: vec![Reach::default(); settings.vips.len()],
             administration: Administration::default(),
-            readiness: Readiness::new(settings.expected_peers, settings.sync_patience, now),
+            readiness: Readiness::new(settings.expected_peers, interval, settings.sync_patience, now),
             services,
             checks: settings.checks.iter().map(|(rise, fall)| Health::new(*rise, *fall)).collect(),
             links: vec![false; settings.vips.len()],
@@ -288,11 +289,14 @@ impl Core {
     fn resigned(&mut self, from: MemberId, resignation: Resignation, now: Time) {
         let Resignation { vip: id, term, successor, .. } = resignation;
         let Some(vip) = self.elections.iter().position(|e| e.id() == id) else { return };
-        let known_holder = self
-            .members
-            .get(from)
-            .and_then(|m| m.part(id))
-            .is_some_and(|part| part.state == VipState::Active && part.term <= term);
+        let known_holder =
+            self.members.get(from).and_then(|m| m.part(id)).is_some_and(|part| match part.state {
+                VipState::Active => part.term <= term,
+                // Its next advertisement may have overtaken the resignation.
+                VipState::Backup | VipState::Initialize => {
+                    part.term == term && !self.members.has_resigned(from, id, term)
+                }
+            });
         if self.members.resign(from, id, term) {
             self.tell(vip, Event::Resigned { successor, known_holder }, now);
         }

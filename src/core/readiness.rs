@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::time::Time;
 use super::transition::Cause;
 
-/// How long a node waits for peers it hasn't heard.
+/// How long a node waits for peers it hasn't heard; three intervals where these are longer.
 const LONELY: Duration = Duration::from_secs(1);
 /// Peers and backends lost within this time of each other were lost at once: probes take a while to notice.
 const AT_ONCE: Duration = Duration::from_secs(10);
@@ -56,10 +56,10 @@ pub(super) enum Verdict {
 }
 
 impl Readiness {
-    pub(super) fn new(expected_peers: usize, sync_patience: Duration, now: Time) -> Self {
+    pub(super) fn new(expected_peers: usize, interval: Duration, sync_patience: Duration, now: Time) -> Self {
         Self {
             expected_peers,
-            settles_at: now + LONELY,
+            settles_at: now + LONELY.max(interval * 3),
             settled: false,
             syncs_at: now + sync_patience,
             synced: sync_patience.is_zero(),
@@ -133,6 +133,8 @@ mod tests {
         backends_usable: true,
     };
 
+    const INTERVAL: Duration = Duration::from_millis(100);
+
     fn at(milliseconds: u64) -> Time {
         Time::from_nanos(milliseconds * 1_000_000)
     }
@@ -144,7 +146,7 @@ mod tests {
             Facts { round_complete: false, ..GOOD },
             Facts { peers_heard: 0, ..GOOD },
         ] {
-            let mut readiness = Readiness::new(1, Duration::ZERO, at(0));
+            let mut readiness = Readiness::new(1, INTERVAL, Duration::ZERO, at(0));
             readiness.update(&facts, at(10));
             assert_eq!(readiness.obstacle(), Some(Cause::Ineligible), "{facts:?}");
             readiness.update(&GOOD, at(20));
@@ -156,7 +158,7 @@ mod tests {
     fn a_lone_node_is_ready_after_a_second() {
         for expected in [0, 1] {
             let alone = Facts { peers_heard: 0, ..GOOD };
-            let mut readiness = Readiness::new(expected, Duration::ZERO, at(0));
+            let mut readiness = Readiness::new(expected, INTERVAL, Duration::ZERO, at(0));
             readiness.update(&alone, at(999));
             assert!(readiness.obstacle().is_some());
             assert_eq!(readiness.deadline(), Some(at(1000)));
@@ -167,7 +169,7 @@ mod tests {
 
     #[test]
     fn losing_all_peers_and_all_backends_at_once_revokes_it_until_a_new_round() {
-        let mut readiness = Readiness::new(1, Duration::ZERO, at(0));
+        let mut readiness = Readiness::new(1, INTERVAL, Duration::ZERO, at(0));
         readiness.update(&GOOD, at(0));
         let no_peers = Facts { peers_lost: true, ..GOOD };
         readiness.update(&no_peers, at(1000));
@@ -184,7 +186,7 @@ mod tests {
 
     #[test]
     fn backends_lost_long_after_the_peers_do_not_revoke_it() {
-        let mut readiness = Readiness::new(1, Duration::ZERO, at(0));
+        let mut readiness = Readiness::new(1, INTERVAL, Duration::ZERO, at(0));
         readiness.update(&GOOD, at(0));
         readiness.update(&Facts { peers_lost: true, ..GOOD }, at(1000));
         readiness.update(&Facts { peers_lost: true, backends_usable: false, ..GOOD }, at(20_000));
@@ -194,14 +196,14 @@ mod tests {
     #[test]
     fn what_the_cluster_knows_already_is_waited_for_but_not_for_ever() {
         let patience = Duration::from_secs(2);
-        let mut readiness = Readiness::new(1, patience, at(0));
+        let mut readiness = Readiness::new(1, INTERVAL, patience, at(0));
         readiness.update(&GOOD, at(100));
         assert!(readiness.obstacle().is_some());
         readiness.synced();
         readiness.update(&GOOD, at(200));
         assert_eq!(readiness.obstacle(), None);
 
-        let mut readiness = Readiness::new(1, patience, at(0));
+        let mut readiness = Readiness::new(1, INTERVAL, patience, at(0));
         readiness.update(&GOOD, at(100));
         assert_eq!(readiness.deadline(), Some(at(2000)));
         readiness.update(&GOOD, at(2000));

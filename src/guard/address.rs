@@ -48,9 +48,15 @@ pub(super) struct Link {
 
 impl Kernel {
     /// Opens the connection, and the stream of changes. Needs a tokio runtime.
+    ///
+    /// The kernel carries out a request while it is being sent, and may wait for the lock on its network
+    /// configuration meanwhile, which others hold for a long time: containers that end, for one. So requests
+    /// are sent by a thread of their own, in the order in which they are made; whoever makes one goes on until
+    /// it awaits the answer.
     pub(super) fn open() -> io::Result<(Self, impl futures_util::Stream<Item = Change> + Unpin)> {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
+        let (opened, handle) = std::sync::mpsc::sync_channel(1);
+        std::thread::Builder::new().name("netlink".into()).spawn(move || requests(&opened))?;
+        let handle = handle.recv().map_err(|_| io::Error::other("the netlink thread has ended"))??;
         let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr];
         let (connection, _handle, messages) = rtnetlink::new_multicast_connection(&groups)?;
         tokio::spawn(connection);
@@ -73,8 +79,12 @@ impl Kernel {
         Ok(messages.iter().filter_map(local_address).collect())
     }
 
-    /// Adds an address, or refreshes its lease.
-    pub(super) async fn add(&self, interface: u32, address: Ipv4Addr) -> io::Result<()> {
+    /// Adds an address, or refreshes its lease. The request is made once this is first polled.
+    pub(super) fn add(
+        &self,
+        interface: u32,
+        address: Ipv4Addr,
+    ) -> impl Future<Output = io::Result<()>> + use<> {
         let mut request = self.handle.address().add(interface, IpAddr::V4(address), 32).replace();
         let mut lease = CacheInfo::default();
         lease.ifa_valid = LEASE_SECONDS;
@@ -82,7 +92,7 @@ impl Kernel {
         let attributes = &mut request.message_mut().attributes;
         attributes.push(AddressAttribute::CacheInfo(lease));
         attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(OURS)));
-        request.execute().await.map_err(|error| io_error(&error))
+        async move { request.execute().await.map_err(|error| io_error(&error)) }
     }
 
     /// Removes an address, and returns once it is gone; an address that isn't there is gone.
@@ -106,6 +116,25 @@ impl Kernel {
         // Kernels without strict checking dump every interface's.
         Ok(all.into_iter().filter(|m| m.header.index == interface).collect())
     }
+}
+
+/// The thread that sends requests, until nobody can make any.
+fn requests(opened: &std::sync::mpsc::SyncSender<io::Result<Handle>>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(opened.send(Err(error))),
+    };
+    // Like the guard itself: a refresh that comes late is none.
+    let _ = super::scheduling::raise(super::scheduling::GUARD);
+    runtime.block_on(async move {
+        match rtnetlink::new_connection() {
+            Ok((connection, handle, _)) => {
+                let _ = opened.send(Ok(handle));
+                connection.await;
+            }
+            Err(error) => drop(opened.send(Err(error))),
+        }
+    });
 }
 
 fn change(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {

@@ -17,6 +17,8 @@ const AFTER_DOUBT: [Duration; 5] = [
     Duration::from_secs(1),
     Duration::from_secs(5),
 ];
+/// A series is begun anew no sooner than this.
+const AGAIN: Duration = Duration::from_secs(1);
 /// And as long as it is held.
 const REMINDER: Duration = Duration::from_secs(60);
 
@@ -95,9 +97,12 @@ impl Announcements {
         Self { since: now, made: 0, next_at: now, first: true }
     }
 
-    /// The whole series once more: somebody may have forgotten, or been told otherwise.
+    /// The whole series once more: somebody may have forgotten, or been told otherwise. A series that has just
+    /// begun will do: two holders that answer each other's announcements would never come to an end.
     pub(super) fn again(&mut self, now: Time) {
-        *self = Self { first: self.first, ..Self::start(now) };
+        if now.since(self.since) >= AGAIN {
+            *self = Self { first: self.first, ..Self::start(now) };
+        }
     }
 
     /// When the next one is due.
@@ -149,5 +154,21 @@ mod tests {
             assert_eq!(announcements.made(at), times.len() == 1, "only one is the first");
         }
         assert_eq!(times, [0, 10, 100, 1000, 5000, 65_000, 125_000, 185_000]);
+    }
+
+    #[test]
+    fn a_series_begins_anew_once_a_second_at_most() {
+        let start = Time::from_nanos(1_000_000_000);
+        let mut announcements = Announcements::start(start);
+        announcements.made(start);
+        announcements.again(start + Duration::from_millis(5));
+        assert_eq!(
+            announcements.next_at(),
+            start + Duration::from_millis(10),
+            "the series under way goes on"
+        );
+        announcements.again(start + AGAIN);
+        assert_eq!(announcements.next_at(), start + AGAIN);
+        assert!(!announcements.made(start + AGAIN), "but it isn't the first");
     }
 }

@@ -5,9 +5,12 @@
 //! the channel closes, the guard is the undertaker: it removes the addresses, waits for the kernel's word,
 //! resigns in the daemon's name and ends.
 
+mod leases;
+mod prepare;
+
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::task::Poll;
@@ -22,13 +25,17 @@ use crate::wire::message;
 use crate::wire::seal::{Channel as SealChannel, Sealer};
 
 use super::address::{Change, Kernel};
-use super::announce::{Announcements, ArpSocket};
+use super::announce::Announcements;
 use super::channel::{Channel, Received, awaitable};
 use super::clock::now;
-use super::echo::{self, Echo};
+use super::echo::{self};
 use super::held::{Hold, Interface, REFRESH, Vip};
+
 use super::protocol::{Order, Report, Start};
 use super::scheduling;
+
+use self::leases::Refreshing;
+use self::prepare::prepare;
 
 /// The dead daemon's peers are told this often, this far apart.
 const LAST_WORDS: u32 = 3;
@@ -42,6 +49,7 @@ struct Guard {
     interfaces: Vec<Interface>,
     vips: Vec<Vip>,
     refresh_at: Time,
+    refreshing: Option<Refreshing>,
     voice: Sealer,
     mouth: UdpSocket,
     peers: Vec<SocketAddr>,
@@ -84,7 +92,17 @@ async fn run(channel: Channel) -> io::Result<()> {
     let parts = (voice.key, voice.key_id, voice.cluster);
     let voice = Sealer::from_parts(parts, SealChannel::Guard, MemberId(voice.sender), Boot(voice.boot));
     let refresh_at = now() + REFRESH;
-    let guard = Guard { channel, kernel, interfaces, vips, refresh_at, voice, mouth, peers: vec![] };
+    let guard = Guard {
+        channel,
+        kernel,
+        interfaces,
+        vips,
+        refresh_at,
+        refreshing: None,
+        voice,
+        mouth,
+        peers: vec![],
+    };
     guard.report(&Report::Started);
     for interface in 0..guard.interfaces.len() {
         guard.report_link(interface);
@@ -103,61 +121,6 @@ async fn first_order(channel: &mut AsyncFd<Channel>) -> io::Result<Option<Start>
     }
 }
 
-/// Finds the interfaces, opens their sockets and removes what an earlier life left.
-async fn prepare(kernel: &Kernel, start: &Start) -> Result<(Vec<Interface>, Vec<Vip>), (String, String)> {
-    let mut interfaces: Vec<Interface> = Vec::new();
-    let mut vips = Vec::new();
-    for vip in &start.vips {
-        let known = interfaces.iter().position(|i| i.name == vip.interface);
-        let interface = match known {
-            Some(known) => known,
-            None => {
-                interfaces.push(open_interface(kernel, &vip.interface, start).await?);
-                interfaces.len() - 1
-            }
-        };
-        vips.push(Vip::new(vip.id, vip.addresses.clone(), interface));
-        for address in &vip.addresses {
-            kernel
-                .remove(interfaces[interface].index, *address)
-                .await
-                .map_err(|error| refused(&error, "change addresses"))?;
-        }
-    }
-    Ok((interfaces, vips))
-}
-
-async fn open_interface(kernel: &Kernel, name: &str, start: &Start) -> Result<Interface, (String, String)> {
-    let link = kernel.link(name).await.map_err(|error| refused(&error, "read the interfaces"))?.ok_or_else(
-        || {
-            let error = format!("there is no interface `{name}` on this machine");
-            let hint =
-                "`ip link` lists the interfaces; `interface = { NODE = \"…\" }` names one by node".to_owned();
-            (error, hint)
-        },
-    )?;
-    let arp = ArpSocket::open(link.index).and_then(awaitable);
-    let arp = arp.map_err(|error| refused(&error, "open a packet socket"))?;
-    let echo = Echo::open(name).map_err(|error| refused(&error, "open a raw socket"))?;
-    let addresses =
-        kernel.addresses(link.index).await.map_err(|error| refused(&error, "read the addresses"))?;
-    let vip = |address: &Ipv4Addr| start.vips.iter().any(|v| v.addresses.contains(address));
-    let own = addresses.iter().find(|a| IpAddr::V4(**a) == start.address);
-    // Without an address of its own a question is a probe, RFC 5227 section 2.1.1.
-    let own_address =
-        own.or_else(|| addresses.iter().find(|a| !vip(a))).copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
-    Ok(Interface { index: link.index, name: link.name, mac: link.mac, up: link.up, own_address, arp, echo })
-}
-
-fn refused(error: &io::Error, what: &str) -> (String, String) {
-    let hint = if error.kind() == io::ErrorKind::PermissionDenied {
-        "run it as root, or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW (systemd: AmbientCapabilities=)"
-    } else {
-        "`ip addr` and `dmesg` may tell more"
-    };
-    (format!("no permission or no way to {what}: {error}"), hint.to_owned())
-}
-
 impl Guard {
     async fn work(mut self, mut changes: impl Stream<Item = Change> + Unpin) -> io::Result<()> {
         loop {
@@ -167,12 +130,13 @@ impl Guard {
             }
             let more = self.read_answers();
             self.expire().await;
-            self.refresh().await;
+            self.refresh();
             self.announce();
             let deadline = if more { Duration::ZERO } else { self.deadline().since(now()) };
             tokio::select! {
                 biased;
                 ready = self.channel.readable() => { ready?.clear_ready(); }
+                outcomes = leases::some(&mut self.refreshing) => self.refreshed(outcomes),
                 () = any_readable(&self.interfaces) => {}
                 change = changes.next() => match change {
                     Some(change) => self.changed(change).await,
@@ -278,24 +242,6 @@ impl Guard {
             {
                 self.report(&Report::Expired { vip });
                 self.tell_peers(&word);
-            }
-        }
-    }
-
-    /// Refreshes all leases in one go: out of step, the kernel may keep one for a second longer.
-    async fn refresh(&mut self) {
-        if now() < self.refresh_at {
-            return;
-        }
-        self.refresh_at = now() + REFRESH;
-        for vip in &self.vips {
-            if vip.hold.is_none() {
-                continue;
-            }
-            for address in &vip.addresses {
-                if let Err(error) = self.kernel.add(self.interfaces[vip.interface].index, *address).await {
-                    self.trouble(&format!("{address} can't be refreshed: {error}"));
-                }
             }
         }
     }
@@ -459,7 +405,13 @@ impl Guard {
 
     fn deadline(&self) -> Time {
         let holds = self.vips.iter().filter_map(Vip::deadline).min();
-        holds.map_or(now() + Duration::from_secs(60), |at| at.min(self.refresh_at))
+        // A refresh under way is awaited; the next one isn't due before it is done.
+        let refresh = self.refreshing.is_none().then_some(self.refresh_at);
+        match (holds, refresh) {
+            (None, _) => now() + Duration::from_secs(60),
+            (Some(hold), None) => hold,
+            (Some(hold), Some(refresh)) => hold.min(refresh),
+        }
     }
 
     fn report_link(&self, interface: usize) {

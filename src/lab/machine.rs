@@ -161,9 +161,9 @@ impl Machine {
         self.switch.links.isolate(&self.name, isolated)
     }
 
-    /// Takes its cable away, and with it whatever addresses and routes its kernel had: the hardware's part of a
-    /// power-off. Its programs are the caller's to kill, at once after this.
-    pub(super) fn cut_power(&self) -> Result<(), LabError> {
+    /// Takes its interface away, cable and all, and with it whatever addresses and routes its kernel had: an adapter
+    /// that dies, and the hardware's part of a power-off. Only a boot brings it back.
+    pub fn remove_interface(&self) -> Result<(), LabError> {
         // First the port, so that not a single frame gets out while the link is dismantled.
         self.switch.links.down(&self.name)?;
         self.switch.links.remove(&self.name)

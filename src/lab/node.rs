@@ -256,7 +256,7 @@ impl Node {
 
     /// Takes the power away: its link is gone and every process dead at once. An error when it is off already.
     pub fn power_off(&self) -> Result<(), LabError> {
-        self.machine.cut_power()?;
+        self.machine.remove_interface()?;
         for process in processes::in_network(&self.machine.space()) {
             // Whatever died by itself meanwhile is as dead.
             let _ = kill_process(process, Signal::KILL);

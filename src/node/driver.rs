@@ -436,5 +436,6 @@ fn counted(channel: seal::Channel) -> Channel {
     match channel {
         seal::Channel::Advertisement | seal::Channel::Guard => telemetry::Channel::Advertisement,
         seal::Channel::Beacon => telemetry::Channel::Beacon,
+        seal::Channel::Gossip => telemetry::Channel::Gossip,
     }
 }

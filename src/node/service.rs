@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
@@ -66,7 +66,12 @@ impl Service {
         // Before any thread could miss one.
         let signals = {
             let _inside = runtime.enter();
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+            Signals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+                hangup: signal(SignalKind::hangup())?,
+                user2: signal(SignalKind::user_defined2())?,
+            }
         };
         let thread = std::thread::Builder::new().name("service".into()).spawn(move || {
             runtime.block_on(async move {
@@ -168,21 +173,35 @@ async fn resolve_seeds(config: &Config, mailbox: &Sender) {
     std::future::pending::<()>().await;
 }
 
-async fn watch_signals(
-    signals: (tokio::signal::unix::Signal, tokio::signal::unix::Signal),
-    mailbox: &Sender,
-) {
-    let (mut terminate, mut interrupt) = signals;
-    for asked_before in [false, true] {
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user2: Signal,
+}
+
+async fn watch_signals(mut signals: Signals, mailbox: &Sender) {
+    let mut asked_before = false;
+    loop {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = signals.terminate.recv() => {}
+            _ = signals.interrupt.recv() => {}
+            // What these will ask for must not, until then, end a daemon that holds a VIP.
+            _ = signals.hangup.recv() => {
+                tracing::warn!("SIGHUP: this version can't reload its configuration; nothing was changed");
+                continue;
+            }
+            _ = signals.user2.recv() => {
+                tracing::warn!("SIGUSR2: this version can't replace its binary; nothing was changed");
+                continue;
+            }
         }
         if asked_before {
             // At once: the guard sees the end, and removes what is held.
             tracing::warn!("stopping at once");
             std::process::exit(0);
         }
+        asked_before = true;
         mailbox.tell(Event::Terminate);
     }
 }

@@ -11,6 +11,7 @@
 
 mod advertisements;
 mod beacons;
+pub mod gossip;
 
 use std::collections::BTreeSet;
 use std::io;

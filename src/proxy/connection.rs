@@ -1,6 +1,6 @@
 //! One proxied connection, from the accepted client to the last byte.
 
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::time::Instant;
 
 use mio::event::Event;
@@ -186,6 +186,11 @@ impl Connection {
                 Some(relay.last_activity + idle)
             }
         }
+    }
+
+    /// Whether its client came by one of `addresses`.
+    pub(super) fn came_by(&self, addresses: &[IpAddr]) -> bool {
+        self.client.socket().local_addr().is_ok_and(|at| addresses.contains(&at.ip()))
     }
 
     /// Ends it, whatever its stage, and takes it off the counts.

@@ -36,7 +36,7 @@ mod timers;
 mod worker;
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -229,6 +229,12 @@ impl Proxy {
         self.tell(|orders| orders.close_listeners = true);
     }
 
+    /// Cuts the connections whose clients came by one of `addresses`, which have moved to another node: what these
+    /// clients send goes there, so that the connections could only run into their timeouts.
+    pub fn forsake(&self, addresses: &[IpAddr]) {
+        self.tell(|orders| orders.forsaken.extend_from_slice(addresses));
+    }
+
     /// Everything counted since the start, summed over the workers.
     pub fn counters(&self) -> Counters {
         let mut sum = Counters::default();
@@ -314,6 +320,8 @@ struct Desk {
 struct Orders {
     snapshot: Option<Arc<Snapshot>>,
     close_listeners: bool,
+    /// Addresses that are no longer here.
+    forsaken: Vec<IpAddr>,
     stop_at: Option<Instant>,
 }
 

@@ -162,8 +162,12 @@ impl Worker {
             self.around.snapshot = snapshot;
         }
         self.stop_at = orders.stop_at;
+        let forsaken = std::mem::take(&mut orders.forsaken);
         let close = orders.close_listeners || self.stop_at.is_some();
         drop(orders);
+        if !forsaken.is_empty() {
+            self.cut(|connection| connection.came_by(&forsaken));
+        }
         if close && !self.listeners.is_empty() {
             // Closing a listener resets who waits there: whoever has come so far is still served.
             for listener in &mut self.listeners {
@@ -308,13 +312,20 @@ impl Worker {
         if self.around.now < stop_at {
             return false;
         }
+        self.cut(|_| true);
+        true
+    }
+
+    /// Ends the connections that are `chosen`.
+    fn cut(&mut self, chosen: impl Fn(&Connection) -> bool) {
         for slot in 0..self.table.slots() {
-            if let Some(connection) = self.table.remove(slot) {
+            if self.table.get_mut(slot).is_some_and(|connection| chosen(connection))
+                && let Some(connection) = self.table.remove(slot)
+            {
                 self.around.desk.tally.cut.add(1);
                 connection.close(&self.around);
             }
         }
-        true
     }
 }
 

@@ -49,11 +49,13 @@ pub enum Channel {
     Beacon,
     /// A guard that speaks for its dead daemon.
     Guard,
+    /// Membership and slow state, by unicast between daemons.
+    Gossip,
 }
 
 impl Channel {
     /// All of them, in order.
-    pub const ALL: [Self; 3] = [Self::Advertisement, Self::Beacon, Self::Guard];
+    pub const ALL: [Self; 4] = [Self::Advertisement, Self::Beacon, Self::Guard, Self::Gossip];
 
     /// As in metrics.
     pub const fn as_str(self) -> &'static str {
@@ -61,6 +63,7 @@ impl Channel {
             Self::Advertisement => "advertisement",
             Self::Beacon => "beacon",
             Self::Guard => "guard",
+            Self::Gossip => "gossip",
         }
     }
 
@@ -70,6 +73,7 @@ impl Channel {
             Self::Advertisement => 1,
             Self::Beacon => 2,
             Self::Guard => 3,
+            Self::Gossip => 4,
         }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[Test] = &[
         "failover::a_daemon_killed_with_its_guard_loses_the_vip_by_its_lease",
         killed_with_its_guard,
     ),
+    Test::inside("failover::an_interface_that_vanishes_moves_the_vip", an_interface_that_vanishes),
     Test::inside("failover::three_nodes_succeed_each_other_by_priority", three_nodes_succeed_each_other),
 ];
 
@@ -107,6 +108,20 @@ fn killed_with_its_guard(sandbox: Sandbox) -> Outcome {
     scene.moves_to("ha2", LEASE, |lab| lab.node("ha1")?.kill9_both())?;
     assert!(!has_vip(scene.lab.machine("ha1")?), "the lease has run out");
     comes_home(scene, |lab| lab.node("ha1")?.start())
+}
+
+fn an_interface_that_vanishes(sandbox: Sandbox) -> Outcome {
+    let scene = scene::start(sandbox)?;
+    let ha1 = scene.node("ha1")?;
+    scene.moves_to("ha2", FAILOVER, |_| ha1.machine().remove_interface())?;
+    assert_eq!(ha1.get("/livez")?, "ok\n", "the daemon lives on");
+    scene.lab.wait_for("ha1 to say that it can't hold it", PATIENCE, || {
+        ha1.status().is_ok_and(|status| status["vips"][0]["state"] == "initialize")
+    })?;
+    ha1.terminate()?;
+    assert_eq!(ha1.wait_exit(PATIENCE)?.code(), Some(0));
+    scene.assert_one_answerer();
+    Ok(())
 }
 
 fn three_nodes_succeed_each_other(sandbox: Sandbox) -> Outcome {

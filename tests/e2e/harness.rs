@@ -224,7 +224,10 @@ fn run_process(test: &Test, show_output: bool) -> Result<(), String> {
     let (heard, speak) = io::pipe().map_err(|e| e.to_string())?;
     let mut command = Command::new(own_program());
     command.args([RUN_ONE, test.name]).stdin(Stdio::null());
-    if !show_output {
+    if show_output {
+        // Nobody speaks into it, and whoever listens is told so.
+        drop(speak);
+    } else {
         command.stdout(speak.try_clone().map_err(|e| e.to_string())?).stderr(speak);
     }
     let mut child = command.spawn().map_err(|e| e.to_string())?;

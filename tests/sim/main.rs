@@ -1,4 +1,20 @@
 //! Whole clusters of cores on one virtual clock: what the steady state is, and what never happens on the way.
 
+mod acts;
+mod client;
+mod clock;
 mod cluster;
+mod daemon;
+mod envelope;
+mod faults;
+mod guard;
+mod judge;
+mod kernel;
+mod machine;
+mod network;
+mod random;
+mod run;
+mod sweep;
+mod trace;
 mod vectors;
+mod world;

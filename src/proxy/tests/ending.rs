@@ -160,3 +160,20 @@ fn closed_listeners_refuse_and_open_connections_go_on() {
     client.write_all(b"a").unwrap();
     client.read_exact(&mut [0]).unwrap();
 }
+
+#[test]
+fn connections_to_an_address_that_has_moved_are_cut_and_no_others() {
+    let (backend, connections) = Backend::handing_over();
+    let service = Setup::default().start(&[(backend.address, 1)]);
+    let mut client = service.connect();
+    let mut server = connections.recv_timeout(LONG).unwrap();
+    let elsewhere = std::net::IpAddr::from([192, 0, 2, 69]);
+    service.proxy.forsake(&[elsewhere]);
+    client.write_all(b"?").unwrap();
+    server.read_exact(&mut [0]).unwrap();
+    service.proxy.forsake(&[elsewhere, client.peer_addr().unwrap().ip()]);
+    assert_eq!(read_to_end(&mut client), "");
+    assert_eq!(read_to_end(&mut server), "");
+    service.wait_for_silence();
+    assert_eq!(service.counters().cut, 1);
+}

@@ -1,0 +1,70 @@
+//! What a guard does before its loop: finds the interfaces, opens their sockets, and removes what an earlier life
+//! left on them.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::guard::address::Kernel;
+use crate::guard::announce::ArpSocket;
+use crate::guard::channel::awaitable;
+use crate::guard::echo::Echo;
+use crate::guard::held::{Interface, Vip};
+use crate::guard::protocol::Start;
+
+/// Finds the interfaces, opens their sockets and removes what an earlier life left.
+pub(super) async fn prepare(
+    kernel: &Kernel,
+    start: &Start,
+) -> Result<(Vec<Interface>, Vec<Vip>), (String, String)> {
+    let mut interfaces: Vec<Interface> = Vec::new();
+    let mut vips = Vec::new();
+    for vip in &start.vips {
+        let known = interfaces.iter().position(|i| i.name == vip.interface);
+        let interface = match known {
+            Some(known) => known,
+            None => {
+                interfaces.push(open_interface(kernel, &vip.interface, start).await?);
+                interfaces.len() - 1
+            }
+        };
+        vips.push(Vip::new(vip.id, vip.addresses.clone(), interface));
+        for address in &vip.addresses {
+            kernel
+                .remove(interfaces[interface].index, *address)
+                .await
+                .map_err(|error| refused(&error, "change addresses"))?;
+        }
+    }
+    Ok((interfaces, vips))
+}
+
+async fn open_interface(kernel: &Kernel, name: &str, start: &Start) -> Result<Interface, (String, String)> {
+    let link = kernel.link(name).await.map_err(|error| refused(&error, "read the interfaces"))?.ok_or_else(
+        || {
+            let error = format!("there is no interface `{name}` on this machine");
+            let hint =
+                "`ip link` lists the interfaces; `interface = { NODE = \"…\" }` names one by node".to_owned();
+            (error, hint)
+        },
+    )?;
+    let arp = ArpSocket::open(link.index).and_then(awaitable);
+    let arp = arp.map_err(|error| refused(&error, "open a packet socket"))?;
+    let echo = Echo::open(name).map_err(|error| refused(&error, "open a raw socket"))?;
+    let addresses =
+        kernel.addresses(link.index).await.map_err(|error| refused(&error, "read the addresses"))?;
+    let vip = |address: &Ipv4Addr| start.vips.iter().any(|v| v.addresses.contains(address));
+    let own = addresses.iter().find(|a| IpAddr::V4(**a) == start.address);
+    // Without an address of its own a question is a probe, RFC 5227 section 2.1.1.
+    let own_address =
+        own.or_else(|| addresses.iter().find(|a| !vip(a))).copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
+    Ok(Interface { index: link.index, name: link.name, mac: link.mac, up: link.up, own_address, arp, echo })
+}
+
+fn refused(error: &io::Error, what: &str) -> (String, String) {
+    let hint = if error.kind() == io::ErrorKind::PermissionDenied {
+        "run it as root, or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW (systemd: AmbientCapabilities=)"
+    } else {
+        "`ip addr` and `dmesg` may tell more"
+    };
+    (format!("no permission or no way to {what}: {error}"), hint.to_owned())
+}

@@ -1,0 +1,213 @@
+//! What cores and guards ask for, carried out on the machine and on the network.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use chinthe::core::{Input, MemberId, Message, Output, Resignation, VipState};
+
+use crate::guard::{Act, Order};
+use crate::machine::{VIP, mac};
+use crate::world::{Arp, Event, Said, World};
+
+/// From one process of a machine to another.
+const CHANNEL: Duration = Duration::from_micros(100);
+/// What the kernel takes to add or remove an address.
+const KERNEL: Duration = Duration::from_micros(300);
+
+impl World {
+    /// Gives an input to a core that runs, and carries out what it asks for.
+    pub(crate) fn handle(&mut self, index: usize, input: Input) {
+        let local = self.local(index);
+        let Some(daemon) = &mut self.machines[index].daemon else { return };
+        self.trace.input(self.now, index, &input);
+        daemon.core.handle(input, local);
+        let outputs: Vec<Output> = std::iter::from_fn(|| daemon.core.poll_output()).collect();
+        self.judge.outputs(self.now, index, outputs.len());
+        for output in outputs {
+            self.carry_out(index, output);
+        }
+    }
+
+    pub(crate) fn carry_out(&mut self, index: usize, output: Output) {
+        let now = self.now;
+        match output {
+            Output::Advertise(advertisement) => {
+                let state = advertisement.vips.first().map_or(VipState::Initialize, |part| part.state);
+                let holder = self.machines[index]
+                    .daemon
+                    .as_ref()
+                    .is_some_and(|d| d.core.elections().iter().any(|e| e.state() == VipState::Active));
+                if let Some(daemon) = &mut self.machines[index].daemon
+                    && daemon.claims.0 != state
+                {
+                    daemon.claims = (state, now);
+                }
+                let said = Rc::new(Said::Core(Message::Advertisement(advertisement)));
+                // A holder's beacon is a second way, with luck of its own.
+                for _ in 0..=u8::from(holder) {
+                    let Some((life, counter)) = self.seal(index) else { return };
+                    for to in 0..self.machines.len() {
+                        self.send(index, to, life, counter, &said);
+                    }
+                }
+            }
+            Output::Reply { to, advertisement } => {
+                self.tell(index, to, Message::Advertisement(advertisement));
+            }
+            Output::Probe { to } => self.tell(index, to, Message::Probe),
+            Output::Send { to, message } => self.tell(index, to, message),
+            Output::Hold { vip: _, until, term } => self.ask(index, Order::Hold { until, term }),
+            Output::Release { vip: _ } => self.ask(index, Order::Release),
+            Output::Announce { vip: _ } => self.order(index, Order::Announce),
+            Output::ProbeAddress { vip: _, mac } => self.ask(index, Order::Probe { mac }),
+            Output::ProbeBackend { service: _, backend } => {
+                let Some(daemon) = &self.machines[index].daemon else { return };
+                let life = daemon.life;
+                let wait = self.random.between(Duration::from_millis(1), Duration::from_millis(5));
+                self.later(wait, Event::Probe { machine: index, life, backend, again: false });
+            }
+            Output::Transition(transition) => {
+                self.judge.transition(now, index);
+                self.trace.transition(now, index, &transition);
+            }
+            Output::RoutesChanged
+            | Output::BackendChanged { .. }
+            | Output::PauseProbes { .. }
+            | Output::AdministrationChanged { .. }
+            | Output::Forgotten { .. } => {}
+            Output::Conflict { vip: _, by } => {
+                self.trace.note(now, || format!("n{} conflict with {by:?}", index + 1));
+            }
+        }
+    }
+
+    fn seal(&mut self, index: usize) -> Option<(u64, u64)> {
+        let daemon = self.machines[index].daemon.as_mut()?;
+        daemon.counter += 1;
+        Some((daemon.life, daemon.counter))
+    }
+
+    fn tell(&mut self, index: usize, to: MemberId, message: Message) {
+        let Some((life, counter)) = self.seal(index) else { return };
+        self.send(index, to.0 as usize, life, counter, &Rc::new(Said::Core(message)));
+    }
+
+    /// An order that the guard answers.
+    fn ask(&mut self, index: usize, order: Order) {
+        let local = self.local(index);
+        if let Some(daemon) = &mut self.machines[index].daemon {
+            daemon.owed_since.get_or_insert(local);
+        }
+        self.order(index, order);
+    }
+
+    fn order(&mut self, index: usize, order: Order) {
+        let at = (self.now + self.random.up_to(CHANNEL)).max(self.machines[index].last_order_at);
+        self.machines[index].last_order_at = at;
+        let Some(guard) = self.machines[index].daemon.as_ref().and_then(|d| d.guard) else { return };
+        self.at(at, Event::Order { machine: index, guard, order });
+    }
+
+    /// One turn of a guard's loop, if it may run at all.
+    pub(crate) fn turn_guard(&mut self, index: usize, id: u64) {
+        if !self.machines[index].runs() {
+            return;
+        }
+        let local = self.local(index);
+        let Some(guard) = self.machines[index].guards.iter_mut().find(|g| g.id == id && !g.stopped) else {
+            return;
+        };
+        let acts = guard.work(local);
+        let deadline = guard.deadline();
+        for act in acts {
+            self.act(index, id, act);
+        }
+        if let Some(deadline) = deadline {
+            let late = self.random.up_to(CHANNEL);
+            let at = self.machines[index].clock.global(deadline).max(self.now) + late;
+            let guard = self.machines[index].guards.iter_mut().find(|g| g.id == id);
+            if let Some(guard) =
+                guard.filter(|g| g.wakes_at.is_none_or(|known| at < known || known <= self.now))
+            {
+                guard.wakes_at = Some(at);
+                self.at(at, Event::WakeGuard { machine: index, guard: id });
+            }
+        }
+    }
+
+    fn act(&mut self, index: usize, id: u64, act: Act) {
+        match act {
+            Act::Add => {
+                let local = self.local(index);
+                let news = !self.machines[index].kernel.has_address();
+                let until = self.machines[index].kernel.add(local, self.now, &mut self.random);
+                let at = self.machines[index].clock.global(until);
+                self.look_at_lease(index, at);
+                if news {
+                    self.trace.note(self.now, || format!("n{} kernel: address", index + 1));
+                }
+            }
+            Act::Remove => self.remove_address(index, Some(id)),
+            Act::Announce => {
+                if self.machines[index].on_network() {
+                    for to in (0..self.machines.len() + self.clients.len()).filter(|to| *to != index) {
+                        self.transmit(index, to, Arp::Announcement);
+                    }
+                }
+            }
+            Act::Ask(known) => {
+                if !self.machines[index].on_network() {
+                    return;
+                }
+                for to in (0..self.machines.len()).filter(|to| *to != index) {
+                    self.transmit(index, to, Arp::Question);
+                    if known == Some(mac(to)) {
+                        self.transmit(index, to, Arp::Question);
+                    }
+                }
+            }
+            Act::Report(report) => {
+                let wait = self.random.up_to(CHANNEL + KERNEL);
+                let at = (self.now + wait).max(self.machines[index].last_report_at);
+                self.machines[index].last_report_at = at;
+                self.at(at, Event::Report { machine: index, guard: id, report });
+            }
+            Act::Resign(term) => {
+                let resignation = Resignation { id: 0, vip: VIP, term, successor: None };
+                let said = Rc::new(Said::Guard { id, resignation });
+                // Said again, in case the first gets lost.
+                for _ in 0..3 {
+                    for to in 0..self.machines.len() {
+                        self.send(index, to, 0, 0, &said);
+                    }
+                }
+            }
+            Act::End => self.machines[index].guards.retain(|g| g.id != id),
+        }
+    }
+
+    /// The address is removed by a guard, or by somebody else; the other guards are told by the kernel.
+    pub(crate) fn remove_address(&mut self, index: usize, by: Option<u64>) {
+        if !self.machines[index].kernel.remove(self.now) {
+            return;
+        }
+        self.trace.note(self.now, || format!("n{} kernel: no address", index + 1));
+        let others = self.machines[index].guards.iter_mut().filter(|g| Some(g.id) != by);
+        let ids: Vec<u64> = others
+            .map(|guard| {
+                guard.address_removed = true;
+                guard.id
+            })
+            .collect();
+        for guard in ids {
+            self.later(CHANNEL, Event::WakeGuard { machine: index, guard });
+        }
+    }
+
+    /// A daemon is gone, by itself or not: its guard sees the channel close.
+    pub(crate) fn end_daemon(&mut self, index: usize) {
+        if let Some(guard) = self.machines[index].daemon.take().and_then(|d| d.guard) {
+            self.later(CHANNEL, Event::Orphaned { machine: index, guard });
+        }
+    }
+}

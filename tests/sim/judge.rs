@@ -1,0 +1,259 @@
+//! What must never be: looked at after everything that happens, on what the kernels have.
+//!
+//! Each exemption stands with the row of the design's table that grants it.
+
+use std::time::Duration;
+
+use chinthe::core::{Time, VipState};
+
+use crate::kernel::{LEASE, SLACK};
+use crate::world::World;
+
+/// A core may claim what its kernel no longer has for as long as its guard's word is on its way.
+const STALE_CLAIM: Duration = Duration::from_millis(10);
+/// No input makes a core ask for more than this, and so much more per machine.
+const OUTPUTS: usize = 16;
+const OUTPUTS_PER_MACHINE: usize = 8;
+/// Below this loss (in a thousand) nothing is ever taken from a holder that is well, whatever else happens.
+///
+/// The probes of an unknown holder are broadcasts only; enough of them in a row get lost now and then.
+const HARMLESS_LOSS: u32 = 200;
+/// After a heal with losses: as many advertisements, each by two ways, can't all have been lost.
+const LOSSY_INTERVALS: u32 = 12;
+/// From a claim's decision to its word's arrival: guard, kernel, and one way through the network.
+const RACE: Duration = Duration::from_millis(2);
+/// A few round trips, and the kernel's work.
+const ROUND_TRIPS: Duration = Duration::from_millis(20);
+
+/// The judge of one run.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    pub(crate) violations: Vec<(Time, String)>,
+    /// By pair of machines: since when both answer on one network.
+    double_since: Vec<Option<Time>>,
+    /// The longest time two answered on one network, with an exemption or not.
+    pub(crate) double: Duration,
+    /// Takeovers from a healthy holder under more than the harmless loss.
+    pub(crate) mistaken: u32,
+    /// Two claims made before the word of either could have arrived at the other.
+    pub(crate) races: u32,
+    /// Such races are violations, too.
+    pub(crate) strict: bool,
+    /// Time during which two answered that don't reach each other, but that a third one reaches.
+    pub(crate) relayed: Duration,
+    looked_at: Time,
+    whole_since: Vec<Option<Time>>,
+    transitions: Vec<Time>,
+    /// Only the network's losses have been at work.
+    told: bool,
+}
+
+impl Judge {
+    pub(crate) fn new(machines: usize) -> Self {
+        Self {
+            double_since: vec![None; machines * machines],
+            whole_since: vec![None; machines],
+            strict: std::env::var_os("SIM_STRICT").is_some(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn transition(&mut self, now: Time, _machine: usize) {
+        self.transitions.push(now);
+    }
+
+    pub(crate) fn transitions_since(&self, since: Time) -> usize {
+        self.transitions.iter().filter(|at| **at >= since).count()
+    }
+
+    pub(crate) fn busy(&mut self, now: Time, machine: usize) {
+        self.violate(now, format!("n{} asks for a deadline that is past, again and again", machine + 1));
+    }
+
+    pub(crate) fn outputs(&mut self, now: Time, machine: usize, outputs: usize) {
+        if outputs > OUTPUTS + OUTPUTS_PER_MACHINE * self.whole_since.len() {
+            self.violate(now, format!("n{} asked for {outputs} things at once", machine + 1));
+        }
+    }
+
+    pub(crate) fn violate(&mut self, now: Time, what: String) {
+        if self.violations.len() < 20 {
+            self.violations.push((now, what));
+        }
+    }
+
+    /// Looks at the world as it is now.
+    pub(crate) fn look(&mut self, world: &World) {
+        let passed = world.now.since(self.looked_at);
+        self.looked_at = world.now;
+        let mut answering = 0;
+        for (index, machine) in world.machines.iter().enumerate() {
+            if machine.is_whole() {
+                self.whole_since[index].get_or_insert(world.now);
+            } else {
+                self.whole_since[index] = None;
+            }
+            answering += usize::from(machine.answers());
+            self.claim(world, index);
+        }
+        if answering > 1 || !self.double.is_zero() || self.double_since.iter().any(Option::is_some) {
+            self.pairs(world, passed);
+        }
+    }
+
+    fn pairs(&mut self, world: &World, passed: Duration) {
+        let machines = world.machines.len();
+        for a in 0..machines {
+            for b in a + 1..machines {
+                let both = world.machines[a].answers() && world.machines[b].answers();
+                let since = &mut self.double_since[a * machines + b];
+                if both && world.network.joined(a, b) {
+                    let since = *since.get_or_insert(world.now);
+                    let time = world.now.since(since);
+                    self.double = self.double.max(time);
+                    self.double_holder(world, a, b, since);
+                } else {
+                    *since = None;
+                    let third = |c: usize| {
+                        c != a
+                            && c != b
+                            && world.machines[c].daemon_runs()
+                            && world.machines[c].on_network()
+                            && world.network.joined(a, c)
+                            && world.network.joined(b, c)
+                    };
+                    if both && (0..machines).any(third) {
+                        self.relayed += passed;
+                    }
+                }
+            }
+        }
+        self.told &= self.double_since.iter().any(Option::is_some);
+    }
+
+    /// Two nodes answer on one network: for no time at all, except where the design's table says so.
+    fn double_holder(&mut self, world: &World, a: usize, b: usize, since: Time) {
+        let (one, other) = (&world.machines[a], &world.machines[b]);
+        let back = world.network.joined_since(a, b).max(one.back_since).max(other.back_since);
+        let reunited = back.max(world.network.mended_at);
+        // A leftover meets, after a heal, whoever the others' holder hands over to.
+        let healed = (0..world.machines.len())
+            .filter(|c| *c != a && *c != b)
+            .map(|c| world.network.joined_since(a, c).max(world.network.joined_since(b, c)));
+        let whole = |index: usize| self.whole_since[index].is_some_and(|since| since <= reunited);
+        let lossy = world.network.weather.loss > 0 || world.network.weather.reordered > 0;
+        let hearing = world.common.interval * if lossy { LOSSY_INTERVALS } else { 1 };
+        let leftover = !(whole(a) && whole(b));
+        let reunited = if leftover { healed.fold(reunited, Time::max) } else { reunited };
+        let allowed = if leftover {
+            // "host paused and resumed", "daemon and guard killed, or hung": the lease runs out after it.
+            LEASE + SLACK + ROUND_TRIPS + world.lateness
+        } else {
+            // "heal: the lower releases": as soon as it hears the other.
+            hearing + ROUND_TRIPS + world.lateness
+        };
+        if world.now <= reunited + allowed {
+            return;
+        }
+        // Beyond what "lost packets move nothing" promises: a takeover by mistake, ended as a heal is.
+        let stormy = world.network.weather.loss >= HARMLESS_LOSS;
+        let heard = hearing + ROUND_TRIPS + world.lateness;
+        let ends = if leftover { allowed.max(heard) } else { heard };
+        if stormy && world.now <= since + ends {
+            if !self.told {
+                self.told = true;
+                self.mistaken += 1;
+            }
+            return;
+        }
+        // Not in the design's table: two candidates whose turns fall together. Without grants nothing keeps
+        // them apart; the word of the one ends the other's hold. Counted, and a violation when asked for.
+        let begun = one.kernel.with_since.max(other.kernel.with_since);
+        let apart = begun.since(one.kernel.with_since.min(other.kernel.with_since));
+        let one_way = if lossy { hearing } else { Duration::ZERO } + RACE + world.network.weather.jitter * 2;
+        if !self.strict && apart <= RACE + world.network.weather.jitter * 2 && world.now <= since + one_way {
+            self.races += u32::from(world.now == since);
+            return;
+        }
+        let last = self.violations.last().map(|(at, _)| *at);
+        if last.is_none_or(|at| world.now.since(at) > Duration::from_secs(1)) {
+            let text =
+                format!("n{} and n{} both answer since {since:?}, together since {reunited:?}", a + 1, b + 1);
+            self.violate(world.now, text);
+        }
+    }
+
+    /// What a core says that it holds, its kernel has.
+    fn claim(&mut self, world: &World, index: usize) {
+        let machine = &world.machines[index];
+        let Some(daemon) = machine.daemon.as_ref().filter(|_| machine.daemon_runs()) else { return };
+        if daemon.claims.0 != VipState::Active || machine.kernel.has_address() {
+            return;
+        }
+        let since = machine
+            .kernel
+            .without_since
+            .max(daemon.claims.1)
+            .max(daemon.running_since)
+            .max(machine.back_since);
+        if world.now.since(since) > STALE_CLAIM + world.lateness {
+            let last = self.violations.last().map(|(at, _)| *at);
+            if last.is_none_or(|at| world.now.since(at) > Duration::from_secs(1)) {
+                let text = format!("n{} claims an address that its kernel lacks since {since:?}", index + 1);
+                self.violate(world.now, text);
+            }
+        }
+    }
+}
+
+/// Says why `world`, after everything has healed, isn't as it should be; else who holds the VIP.
+pub(crate) fn converged(world: &World) -> Result<Option<usize>, String> {
+    let machines = world.machines.iter().enumerate();
+    let holders: Vec<usize> = machines.filter(|(_, m)| m.answers()).map(|(index, _)| index).collect();
+    let candidates: Vec<(usize, u8)> =
+        (0..world.machines.len()).filter_map(|index| Some((index, stands(world, index)?))).collect();
+    let holder = match *holders {
+        [] if candidates.is_empty() => None,
+        [] => return Err(format!("nobody holds it, of {candidates:?}")),
+        [holder] => Some(holder),
+        _ => return Err(format!("{holders:?} hold it")),
+    };
+    if let Some(holder) = holder {
+        let Some((_, mine)) = candidates.iter().find(|(index, _)| *index == holder) else {
+            return Err(format!("n{} holds it and must not", holder + 1));
+        };
+        let preempts = |index: usize, priority| priority == 255 || world.machines[index].node.preempt;
+        let better = candidates.iter().find(|(index, theirs)| theirs > mine && preempts(*index, *theirs));
+        if let Some((better, _)) = better {
+            return Err(format!("n{} holds it, not n{}", holder + 1, better + 1));
+        }
+    }
+    for (index, machine) in world.machines.iter().enumerate() {
+        let Some(daemon) = &machine.daemon else { continue };
+        let (seen, active) = (
+            daemon.core.holder(0, world.local(index)),
+            daemon.core.elections()[0].state() == VipState::Active,
+        );
+        if seen != holder.map(crate::machine::member) || active != (holder == Some(index)) {
+            return Err(format!("n{} sees {seen:?} as the holder, not {holder:?}", index + 1));
+        }
+    }
+    Ok(holder)
+}
+
+/// With what priority a machine stands, by what is true rather than by what its core believes.
+fn stands(world: &World, index: usize) -> Option<u8> {
+    use chinthe::core::priority::standing;
+    let machine = &world.machines[index];
+    if !machine.daemon_runs() || !machine.link {
+        return None;
+    }
+    let service = machine.reaches.iter().zip(&world.backends).any(|(reaches, serves)| *reaches && *serves);
+    let service =
+        machine.node.service.map(|w| crate::machine::weight_of(w, false).contribution(Some(service)));
+    let checks = machine.node.checks.iter().zip(&machine.checks).map(|((weight, reverse), well)| {
+        crate::machine::weight_of(*weight, *reverse).contribution(Some(*well))
+    });
+    let standing = standing(machine.node.base, service.into_iter().chain(checks));
+    standing.eligible.then_some(standing.effective)
+}
