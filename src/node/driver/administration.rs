@@ -44,10 +44,10 @@ impl Driver {
                 return Err(Refusal::Full);
             }
             tracing::info!(
-                of = %Subject::from(&change.target),
-                says = %Setting::from(setting),
+                of = Subject::from(&change.target).to_string(),
+                says = Setting::from(setting).to_string(),
                 lasting = change.lasting.map_or_else(|| "until changed".into(), duration_text),
-                by = %operator,
+                by = operator.to_string(),
                 "operator"
             );
         }
