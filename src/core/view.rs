@@ -32,6 +32,12 @@ impl Views {
         self.views.iter().map(|(member, verdict)| (*member, *verdict))
     }
 
+    /// Those of the members that are chosen.
+    #[must_use]
+    pub fn among(&self, chosen: impl Fn(MemberId) -> bool) -> Self {
+        Self { views: self.iter().filter(|(member, _)| chosen(*member)).collect() }
+    }
+
     /// How many members have come to `verdict`.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.views.values().filter(|v| **v == verdict).count()
@@ -51,6 +57,17 @@ impl Views {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_chosen_members_count() {
+        let mut all = Views::default();
+        for (member, verdict) in [(1, Verdict::Up), (2, Verdict::Up), (3, Verdict::Down)] {
+            all.record(MemberId(member), verdict);
+        }
+        assert_eq!(all.agreed(), Verdict::Up);
+        let rest = all.among(|member| member == MemberId(3));
+        assert_eq!((rest.agreed(), rest.iter().count()), (Verdict::Down, 1));
+    }
 
     #[test]
     fn the_majority_decides_and_a_tie_is_up() {

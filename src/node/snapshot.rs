@@ -63,7 +63,12 @@ pub(super) fn take(
 ) -> Snapshot {
     let services = config.services.iter().enumerate().map(|(at, service)| {
         let names = |id: MemberId| name(core, identity, id);
-        backends(core, at, service, addresses.get(at).map_or(&[], Vec::as_slice), &names)
+        // What somebody saw who isn't there any more is no view.
+        let counts = |id: MemberId| {
+            id == member_id(&identity.name)
+                || core.members().get(id).is_some_and(|member| member.state(now) <= MemberState::Suspect)
+        };
+        backends(core, at, service, addresses.get(at).map_or(&[], Vec::as_slice), &names, &counts)
     });
     let listening = core.services().iter().all(crate::core::Service::listening);
     let probed = core.services().iter().all(crate::core::Service::round_complete);
@@ -290,21 +295,25 @@ fn backends(
     service: &config::Service,
     addresses: &[Option<std::net::SocketAddr>],
     names: &impl Fn(MemberId) -> String,
+    counts: &impl Fn(MemberId) -> bool,
 ) -> Vec<BackendSnapshot> {
     let known = core.services()[at].backends().iter().enumerate();
     known
-        .map(|(index, backend)| BackendSnapshot {
-            health: backend.verdict().into(),
-            usable: backend.usable(),
-            admin: backend.admin(),
-            weight: backend.weight().unwrap_or(service.backends[index].weight),
-            agreed: backend.views().agreed().into(),
-            views: backend.views().iter().map(|(id, verdict)| (names(id), verdict.into())).collect(),
-            counts: crate::core::Verdict::ALL.map(|verdict| backend.views().count(verdict) as u64),
-            address: match addresses.get(index).copied().flatten() {
-                Some(address) => address.to_string(),
-                None => endpoint(&service.backends[index].address),
-            },
+        .map(|(index, backend)| {
+            let views = backend.views().among(counts);
+            BackendSnapshot {
+                health: backend.verdict().into(),
+                usable: backend.usable(),
+                admin: backend.admin(),
+                weight: backend.weight().unwrap_or(service.backends[index].weight),
+                agreed: views.agreed().into(),
+                views: views.iter().map(|(id, verdict)| (names(id), verdict.into())).collect(),
+                counts: crate::core::Verdict::ALL.map(|verdict| views.count(verdict) as u64),
+                address: match addresses.get(index).copied().flatten() {
+                    Some(address) => address.to_string(),
+                    None => endpoint(&service.backends[index].address),
+                },
+            }
         })
         .collect()
 }

@@ -14,12 +14,14 @@ mod left_behind;
 mod logs;
 mod node;
 mod pair;
+mod prometheus;
 mod refusals;
 mod restart;
 mod scene;
 mod sniffer;
 mod stand_in;
 mod strangers;
+mod thirty;
 mod views;
 
 use std::process::ExitCode;
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
             refusals::TESTS,
             cluster::TESTS,
             views::TESTS,
+            thirty::TESTS,
+            prometheus::TESTS,
         ]
         .concat(),
     )

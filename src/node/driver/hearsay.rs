@@ -2,7 +2,7 @@
 //!
 //! Nothing of it moves a VIP by itself, and everything goes on without it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,6 +26,8 @@ pub(in crate::node) struct Hearsay {
     told: BTreeMap<String, String>,
     /// What each member was last heard to see of each service.
     viewed: BTreeMap<(MemberId, usize), Vec<Verdict>>,
+    /// Who has said by gossip what there is to know.
+    known: BTreeSet<MemberId>,
     synced: bool,
     leaving: bool,
     /// Another node of this one's name was there first.
@@ -97,19 +99,22 @@ impl Driver {
             }
         }
         self.hearsay.viewed.retain(|(id, _), _| directory.members.keys().any(|name| member_id(name) == *id));
-        self.sync(directory);
+        let told = directory.members.iter().filter(|(_, entry)| entry.values.contains_key(STATE));
+        self.hearsay.known = told.map(|(name, _)| member_id(name)).collect();
+        self.sync();
     }
 
     /// Once everybody who is heard has also said by gossip what there is to know, this node may serve.
-    fn sync(&mut self, directory: &Directory) {
+    ///
+    /// Either may come first: the advertisement or the gossip.
+    fn sync(&mut self) {
         if self.hearsay.synced {
             return;
         }
         let now = clock::now();
-        let alive = self.core.members().iter().filter(|(_, member)| member.state(now) == MemberState::Alive);
-        let names: Vec<&str> = alive.map(|(_, member)| member.name()).collect();
-        let told = |name: &&str| directory.members.get(*name).is_some_and(|e| e.values.contains_key(STATE));
-        if !names.is_empty() && names.iter().all(told) {
+        let members = self.core.members().iter();
+        let alive: Vec<_> = members.filter(|(_, member)| member.state(now) == MemberState::Alive).collect();
+        if !alive.is_empty() && alive.iter().all(|(id, _)| self.hearsay.known.contains(id)) {
             self.hearsay.synced = true;
             self.handle(Input::Synced);
         }
@@ -117,6 +122,7 @@ impl Driver {
 
     /// Publishes what has changed.
     pub(super) fn gossip(&mut self) {
+        self.sync();
         let Some(gossip) = &self.hearsay.gossip else { return };
         let me = member_id(&self.identity.name);
         let own = directory::own(&self.core, &self.config, me, &self.digest, telemetry::VERSION);
