@@ -123,6 +123,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) members: &'a Members,
     /// Why this node can't be a candidate, if it can't.
     pub(super) obstacle: Option<Cause>,
+    /// This node has started so lately that others may be starting, too.
+    pub(super) young: bool,
 }
 
 impl Election {
@@ -356,6 +358,13 @@ impl Election {
             .candidates(self.id, around.now)
             .filter(|(_, member, part)| (part.effective_priority, member.address()) > mine);
         u32::try_from(better.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a better node is just starting, as this one is: a cluster that starts as a whole needn't begin with a
+    /// move. Nobody waits for long, and not where there was a holder.
+    fn gives_way(&self, around: &Surroundings<'_>) -> bool {
+        let mine = (self.standing.effective, around.address);
+        around.young && around.members.starting(self.id, around.now).any(|theirs| theirs > mine)
     }
 
     /// The best candidate heard lately that `may` hold it.

@@ -417,6 +417,7 @@ impl Core {
             interval: self.interval,
             members: &self.members,
             obstacle,
+            young: self.readiness.is_young(now),
         }
     }
 

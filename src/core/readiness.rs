@@ -109,6 +109,11 @@ impl Readiness {
         }
     }
 
+    /// Whether this node's first second isn't over yet.
+    pub(super) fn is_young(&self, now: Time) -> bool {
+        now < self.settles_at
+    }
+
     /// When time alone changes something.
     pub(super) fn deadline(&self) -> Option<Time> {
         let settles = (!self.settled).then_some(self.settles_at);

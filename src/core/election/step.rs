@@ -91,6 +91,10 @@ impl Election {
                     }
                     Watch::Suspecting(suspicion)
                 }
+                Step::Take if suspicion.holder().is_none() && self.gives_way(around) => {
+                    suspicion.start_afresh(now);
+                    Watch::Suspecting(suspicion)
+                }
                 Step::Take => {
                     let silent = suspicion.holder().and_then(|id| around.members.get(id));
                     let cause = if silent.is_some() { Cause::HolderSilent } else { Cause::Vacant };
