@@ -142,6 +142,10 @@ impl Administration {
 
     /// What holds for a backend now: the later of what was said of it and of its name everywhere.
     pub fn backend(&self, service: &str, backend: &str, now: Time) -> (AdminState, Option<u16>) {
+        // It is asked at every input, and mostly nobody has said anything.
+        if self.registers.is_empty() {
+            return (AdminState::Ready, None);
+        }
         let own = Target::Backend { service: service.into(), backend: backend.into() };
         let everywhere = Target::Everywhere { backend: backend.into() };
         let state = match self.last([&own, &everywhere], Aspect::State, now) {
@@ -157,6 +161,9 @@ impl Administration {
 
     /// What holds for a node now.
     pub fn node(&self, node: &str, now: Time) -> AdminState {
+        if self.registers.is_empty() {
+            return AdminState::Ready;
+        }
         let target = Target::Node { node: node.into() };
         match self.last([&target, &target], Aspect::State, now) {
             Some(Setting::State(state)) => state,

@@ -44,7 +44,7 @@ const LATE: Duration = Duration::from_millis(15);
 /// A guard that can't be started is tried again after this.
 const GUARD_AGAIN: Duration = Duration::from_secs(1);
 /// The least time between two snapshots without news.
-const PUBLISH_AGAIN: Duration = Duration::from_millis(20);
+const PUBLISH_AGAIN: Duration = Duration::from_millis(50);
 /// How long a stopping node waits for its successors' acknowledgements.
 const FAREWELL: Duration = Duration::from_millis(500);
 
