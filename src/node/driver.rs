@@ -164,7 +164,7 @@ impl Driver {
     fn is_done(&mut self) -> bool {
         let Some(since) = self.leaving_since else { return false };
         let patience = clock::now().since(since) > FAREWELL;
-        (self.core.is_stopped() || patience) && (self.has_left_gossip() || patience)
+        patience || (self.core.is_stopped() && self.has_left_gossip())
     }
 
     fn handle(&mut self, input: Input) {

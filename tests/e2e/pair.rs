@@ -92,8 +92,16 @@ fn ask(lab: &Lab) -> Result<String, Box<dyn std::error::Error>> {
 
 fn both_nodes_tell_the_same_story(sandbox: Sandbox) -> Outcome {
     let scene = scene::start(sandbox)?;
+    // A node is a candidate once it has caught up with the others, whoever holds the VIP until then.
+    let seen_ready = |status: &serde_json::Value| {
+        let candidates = status["vips"][0]["candidates"].as_array().cloned().unwrap_or_default();
+        candidates.len() == 2 && candidates.iter().all(|candidate| candidate["eligible"] == true)
+    };
     for node in scene.lab.nodes() {
         let name = node.name();
+        scene.lab.wait_for(&format!("{name} to see both nodes ready"), PATIENCE, || {
+            node.status().is_ok_and(|status| seen_ready(&status))
+        })?;
         scene.lab.wait_for(&format!("{name} to see both members alive"), PATIENCE, || {
             node.status().is_ok_and(|status| {
                 let members = status["members"].as_array().cloned().unwrap_or_default();
@@ -106,9 +114,7 @@ fn both_nodes_tell_the_same_story(sandbox: Sandbox) -> Outcome {
         assert_eq!((&status["cluster"], &status["node"]), (&"myweb".into(), &name.into()));
         let [one, other] = [0, 1].map(|member| status["members"][member]["config"].clone());
         assert!(one.is_string() && one == other, "{status}");
-        let candidates = status["vips"][0]["candidates"].as_array().cloned().unwrap_or_default();
-        assert_eq!(candidates.len(), 2, "{status}");
-        assert!(candidates.iter().all(|candidate| candidate["eligible"] == true), "{status}");
+        assert!(seen_ready(&status), "{status}");
         for web in ["web1", "web2"] {
             let backend = backend(node, web)?;
             assert_eq!((&backend["health"], &backend["admin"]), (&"up".into(), &"ready".into()), "{backend}");

@@ -362,9 +362,9 @@ fn settings(node: &Node, generation: u64) -> ChitchatConfig {
             // The default of 5 s would weigh on every mean for ever.
             initial_interval: node.interval,
             max_interval: node.interval * 10,
-            dead_node_grace_period: Duration::from_mins(10),
+            dead_node_grace_period: Duration::from_secs(600),
         },
-        marked_for_deletion_grace_period: Duration::from_mins(15),
+        marked_for_deletion_grace_period: Duration::from_secs(900),
         catchup_callback: None,
         extra_liveness_predicate: None,
         protocol_version: ProtocolVersion::V1,

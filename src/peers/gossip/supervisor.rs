@@ -24,7 +24,7 @@ pub(super) type WallClock = Box<dyn Fn() -> u64 + Send + Sync>;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A life of this length makes up for the deaths before it.
-const LONG_LIFE: Duration = Duration::from_mins(1);
+const LONG_LIFE: Duration = Duration::from_secs(60);
 /// How many addresses are remembered to be tried again: all members twice over.
 const CONTACTS: usize = 128;
 
