@@ -103,13 +103,7 @@ fn await_all(lab: &Lab, nodes: &[Node], names: &[&str], timeout: Duration) -> Re
 }
 
 /// Waits until `node` says of `member` that it is `state`.
-fn await_state(
-    lab: &Lab,
-    node: &Node,
-    member: &str,
-    state: &str,
-    timeout: Duration,
-) -> Result<(), LabError> {
+fn await_state(lab: &Lab, node: &Node, member: &str, state: &str, timeout: Duration) -> Result<(), LabError> {
     let what = format!("{} to see {member} {state}", node.name());
     lab.wait_for(&what, timeout, || members(node).get(member).is_some_and(|now| now == state))
 }

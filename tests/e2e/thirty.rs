@@ -14,9 +14,9 @@ use crate::cluster::{SEED, file, members};
 use crate::harness::{Outcome, Test};
 use crate::scene::{CHINTHE, PATIENCE, VIP, holder};
 
-pub(crate) const TESTS: &[Test] = &[
-    Test::inside("cluster::thirty_nodes_converge_and_cost_little", thirty_nodes).within(Duration::from_mins(2)),
-];
+pub(crate) const TESTS: &[Test] =
+    &[Test::inside("cluster::thirty_nodes_converge_and_cost_little", thirty_nodes)
+        .within(Duration::from_mins(2))];
 
 const NODES: usize = 30;
 

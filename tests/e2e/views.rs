@@ -133,14 +133,18 @@ fn a_dead_backend_changes_nothing(sandbox: Sandbox) -> Outcome {
         }
         let view = if cut { "down" } else { "up" };
         let mut settled = None;
-        scene.lab.wait_for(&format!("everybody to see web2 {view}, and some intervals more"), PATIENCE, || {
-            let now = priorities().unwrap_or_default();
-            assert_eq!(now, before);
-            if nodes.iter().all(|node| views(node, "web2").values().filter(|v| *v == view).count() == 5) {
-                settled.get_or_insert_with(Instant::now);
-            }
-            settled.is_some_and(|since| since.elapsed() > 4 * INTERVAL)
-        })?;
+        scene.lab.wait_for(
+            &format!("everybody to see web2 {view}, and some intervals more"),
+            PATIENCE,
+            || {
+                let now = priorities().unwrap_or_default();
+                assert_eq!(now, before);
+                if nodes.iter().all(|node| views(node, "web2").values().filter(|v| *v == view).count() == 5) {
+                    settled.get_or_insert_with(Instant::now);
+                }
+                settled.is_some_and(|since| since.elapsed() > 4 * INTERVAL)
+            },
+        )?;
         for node in nodes {
             assert_eq!(backend(node, "web2")?["agreed"], view, "{}", node.name());
         }
