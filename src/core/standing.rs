@@ -41,6 +41,10 @@ impl Core {
         let tracked = || self.tracked_services(vip);
         let reached_by = |member| tracked().map(|service| service.reached_by(member)).sum::<usize>();
         let mine = reached_by(self.settings.me);
+        if mine == tracked().map(|service| service.backends().len()).sum::<usize>() {
+            // Nobody reaches more than all; mostly it ends here, before every member is looked at.
+            return None;
+        }
         let eligible = self.members.eligible(self.elections[vip].id(), now);
         let better = eligible
             .filter(|(member, _)| tracked().all(|service| service.is_seen_by(*member)))

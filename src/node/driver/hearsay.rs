@@ -98,7 +98,8 @@ impl Driver {
                 }
             }
         }
-        self.hearsay.viewed.retain(|(id, _), _| directory.members.keys().any(|name| member_id(name) == *id));
+        let there: BTreeSet<MemberId> = directory.members.keys().map(|name| member_id(name)).collect();
+        self.hearsay.viewed.retain(|(id, _), _| there.contains(id));
         let told = directory.members.iter().filter(|(_, entry)| entry.values.contains_key(STATE));
         self.hearsay.known = told.map(|(name, _)| member_id(name)).collect();
         self.sync();
