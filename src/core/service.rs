@@ -15,7 +15,7 @@ pub struct ServiceSettings {
     pub name: String,
     /// The backends' names, in the file's order.
     pub backends: Vec<String>,
-    /// The time between two probes of a backend.
+    /// The longest time between two results of a backend's probes: interval and timeout.
     pub interval: Duration,
     /// Successes in a row that bring a backend back.
     pub rise: u32,

@@ -11,6 +11,9 @@ use super::service::{Administered, Service};
 use super::time::Time;
 use super::transition::Verdict;
 
+/// What gossip takes to bring a view to everybody, loss included.
+const HEARSAY: Duration = Duration::from_millis(500);
+
 impl Core {
     pub(super) fn standing(&mut self, vip: usize, now: Time) -> Standing {
         let settings = &self.settings.vips[vip];
@@ -60,13 +63,14 @@ impl Core {
         })
     }
 
-    /// How long a difference in reach has to last: nodes see the same death up to a probe's interval apart.
+    /// How long a difference in reach has to last: nodes see the same death up to the time between two results
+    /// apart, and hear of it later still.
     pub(super) fn patience(&self, vip: usize) -> Duration {
         let intervals = self.settings.vips[vip].track.iter().filter_map(|(tracked, _)| match tracked {
             Tracked::Service(index) => self.settings.services.get(*index).map(|service| service.interval),
             Tracked::Check(_) => None,
         });
-        intervals.max().unwrap_or_default() * 3 / 2
+        intervals.max().map_or(Duration::ZERO, |longest| longest * 5 / 4 + HEARSAY)
     }
 
     pub(super) fn viewed(&mut self, member: MemberId, service: usize, verdicts: &[Verdict]) {

@@ -242,7 +242,7 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
     let service = |service: &config::Service| core::ServiceSettings {
         name: service.name.clone(),
         backends: service.backends.iter().map(|backend| backend.name.clone()).collect(),
-        interval: service.check.interval,
+        interval: service.check.interval + service.check.timeout,
         rise: service.check.rise,
         fall: service.check.fall,
     };
@@ -251,7 +251,12 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         name: identity.name.clone(),
         address: identity.address,
         version: env!("CARGO_PKG_VERSION").into(),
-        sync_patience: if others.is_empty() && names == 0 { Duration::ZERO } else { SYNC_PATIENCE },
+        sync_patience: match (config.cluster.seeds.is_empty(), others.len() + names) {
+            (true, 0) => Duration::ZERO,
+            // It is a seed itself: whoever has joined by it may know more.
+            (false, 0) => SYNC_PATIENCE / 2,
+            _ => SYNC_PATIENCE,
+        },
         config: std::array::from_fn(|i| digest[i]),
         expected_peers: others.len() + names,
         vips: config.vips.iter().map(vip).collect(),

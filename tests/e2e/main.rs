@@ -23,6 +23,7 @@ mod stand_in;
 mod strangers;
 mod thirty;
 mod views;
+mod words;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             refusals::TESTS,
             cluster::TESTS,
             views::TESTS,
+            words::TESTS,
             thirty::TESTS,
             prometheus::TESTS,
         ]
