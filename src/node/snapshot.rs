@@ -157,6 +157,9 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, log_lines_dropped
             check_up: known.health == status::Health::Up,
             admin: Some(known.admin),
             views: known.counts,
+            disagrees: known.health != known.agreed
+                && known.health != status::Health::Unknown
+                && known.agreed != status::Health::Unknown,
             connections_total: counted.connections,
             connections_active: counted.active,
             connect_failures: ConnectFailure::ALL

@@ -125,6 +125,11 @@ pub(super) const BACKEND_VIEWS: Family = Family::gauge(
     &["service", "backend", "verdict"],
     "Members by what they say of the backend, this node included.",
 );
+pub(super) const BACKEND_DISAGREEMENT: Family = Family::gauge(
+    "chinthe_backend_disagreement",
+    &["service", "backend"],
+    "Whether this node's own verdict differs from what the members agree on.",
+);
 pub(super) const BACKEND_CONNECTIONS: Family = Family::counter(
     "chinthe_backend_connections_total",
     &["service", "backend"],

@@ -95,6 +95,8 @@ pub struct BackendSample {
     pub admin: Option<AdminState>,
     /// How many members say what of it, in the order of [`Verdict::ALL`].
     pub views: [u64; Verdict::ALL.len()],
+    /// This node's own verdict differs from what the members agree on.
+    pub disagrees: bool,
     /// Connections established.
     pub connections_total: u64,
     /// Connections open.

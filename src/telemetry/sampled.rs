@@ -76,6 +76,7 @@ fn backend_series(all: &mut Gathered, service: &str, backend: &str, sample: &Bac
     for (verdict, members) in Verdict::ALL.into_iter().zip(sample.views) {
         all.add(&families::BACKEND_VIEWS, &[service, backend, verdict.as_str()], members as f64);
     }
+    all.add(&families::BACKEND_DISAGREEMENT, &labels, yes(sample.disagrees));
     all.add(&families::BACKEND_CONNECTIONS, &labels, sample.connections_total as f64);
     all.add(&families::BACKEND_ACTIVE, &labels, sample.connections_active as f64);
     for (reason, count) in with_zeros(&families::CONNECT_FAILURES, &sample.connect_failures) {

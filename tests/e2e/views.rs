@@ -87,6 +87,8 @@ fn a_worse_holder_yields(sandbox: Sandbox) -> Outcome {
         assert_eq!(backend["agreed"], "up", "{name}: {backend}");
         let own = if name == "ha3" { "down" } else { "up" };
         assert_eq!(backend["health"], own, "{name}: {backend}");
+        let disagrees = node.metric("chinthe_backend_disagreement{service=\"myweb\",backend=\"web2\"}")?;
+        assert_eq!(disagrees, Some(if name == "ha3" { 1.0 } else { 0.0 }), "{name}");
     }
     eprintln!("all nodes showed ha3's view after {:?}", found.elapsed());
 
