@@ -179,6 +179,7 @@ impl Election {
             term: self.term,
             mac: self.mac,
             suspects: matches!(self.state, State::Backup(Watch::Suspecting(_))),
+            claims: matches!(self.state, State::Backup(Watch::Claiming { .. })),
         }
     }
 
@@ -360,6 +361,12 @@ impl Election {
         u32::try_from(better.count()).unwrap_or(u32::MAX)
     }
 
+    /// Whether a better node is about to hold it: its kernel may take a while, longer than its lead.
+    fn is_claimed(&self, around: &Surroundings<'_>) -> bool {
+        let mine = (self.standing.effective, around.address);
+        around.members.claiming(self.id, around.now).any(|theirs| theirs > mine)
+    }
+
     /// Whether a better node is just starting, as this one is: a cluster that starts as a whole needn't begin with a
     /// move. Nobody waits for long, and not where there was a holder.
     fn gives_way(&self, around: &Surroundings<'_>) -> bool {
@@ -477,11 +484,15 @@ pub enum Claimant {
     Member(MemberId),
 }
 
+/// No hold is asked for longer: a guard that hangs has refreshed the kernel's lease of 2 s up to 500 ms before, and a
+/// node doesn't claim what its kernel may have given up.
+const LONGEST_HOLD: Duration = Duration::from_millis(1600);
+
 /// For how long a hold is asked for: three intervals less a margin, so that a daemon that hangs is without
 /// its VIPs soon after its peers miss it.
 ///
 /// The margin covers the guard's own lateness.
 pub(super) fn hold_time(interval: Duration) -> Duration {
-    let whole = (interval * 3).max(Duration::from_millis(100));
+    let whole = (interval * 3).clamp(Duration::from_millis(100), LONGEST_HOLD);
     whole.saturating_sub((whole / 8).max(Duration::from_millis(10)))
 }

@@ -197,6 +197,14 @@ impl Members {
         })
     }
 
+    /// What the members stand with that are about to hold the VIP.
+    pub fn claiming(&self, vip: VipId, now: Time) -> impl Iterator<Item = (u8, IpAddr)> {
+        self.iter().filter(move |(_, member)| member.is_fresh(now)).filter_map(move |(_, member)| {
+            let part = member.part(vip).filter(|part| part.claims)?;
+            Some((part.effective_priority, member.address))
+        })
+    }
+
     /// The highest term any member has told of.
     pub fn highest_term(&self, vip: VipId) -> u32 {
         self.members.values().filter_map(|m| m.part(vip)).map(|part| part.term).max().unwrap_or(0)

@@ -73,6 +73,8 @@ pub struct VipAdvertisement {
     pub mac: Mac,
     /// It hasn't heard the holder lately.
     pub suspects: bool,
+    /// It has decided to take the VIP, and its kernel is about to have it: lower candidates wait.
+    pub claims: bool,
 }
 
 /// What a node last heard of another.

@@ -50,6 +50,8 @@ use self::outbox::Outbox;
 use self::reach::Reach;
 use self::readiness::Readiness;
 
+/// Holds are asked for anew at least this often, however seldom the node advertises.
+const FEED: Duration = Duration::from_millis(400);
 /// How often nodes without any VIP tell the others that they are there.
 const INTERVAL_WITHOUT_VIPS: Duration = Duration::from_secs(1);
 
@@ -73,6 +75,8 @@ pub struct Core {
     sequence: u64,
     resignations: u32,
     advertise_at: Time,
+    /// When the holds are asked for anew.
+    feed_at: Time,
     advertise_now: bool,
     leaving: bool,
 }
@@ -100,6 +104,7 @@ impl Core {
             sequence: 0,
             resignations: 0,
             advertise_at: now,
+            feed_at: now,
             advertise_now: false,
             leaving: false,
             settings,
@@ -175,7 +180,7 @@ impl Core {
 
     /// When [`Input::Deadline`] is due at the latest. May change with every input.
     pub fn next_deadline(&self, now: Time) -> Time {
-        let mut deadline = self.advertise_at;
+        let mut deadline = self.advertise_at.min(self.feed_at);
         for (vip, election) in self.elections.iter().enumerate() {
             deadline =
                 election.deadline(&self.surroundings(vip, now)).map_or(deadline, |at| at.min(deadline));
@@ -366,13 +371,16 @@ impl Core {
     }
 
     fn advertise_if_due(&mut self, now: Time) {
-        if now >= self.advertise_at {
+        if now >= self.feed_at {
+            self.feed_at = now + FEED.min(self.interval);
             for (vip, election) in self.elections.iter().enumerate() {
                 if election.hold_until().is_some() {
                     let until = now + hold_time(self.interval);
                     self.outputs.push_back(Output::Hold { vip, until, term: election.term() });
                 }
             }
+        }
+        if now >= self.advertise_at {
             self.advertise_now = true;
         }
         if std::mem::take(&mut self.advertise_now) {
@@ -438,7 +446,9 @@ impl Core {
         if let Some(election) = elections.get_mut(vip) {
             let before = (election.state(), election.standing());
             act(election, &self.surroundings(vip, now), &mut orders);
-            self.advertise_now |= before != (election.state(), election.standing());
+            // A claim, too, is told at once: before the kernel has the address, so that nobody else begins.
+            let claims = orders.outputs.iter().any(|output| matches!(output, Output::Hold { .. }));
+            self.advertise_now |= claims || before != (election.state(), election.standing());
             for (term, successor) in orders.resignations {
                 self.resign(election.id(), term, successor, now);
             }

@@ -97,7 +97,7 @@ fn encode_advertisement(out: &mut Vec<u8>, advertisement: &Advertisement) {
         out.extend(vip.vip.0.to_be_bytes());
         out.push(state_code(vip.state));
         out.push(vip.effective_priority);
-        out.push(u8::from(vip.preempt) | u8::from(vip.suspects) << 1);
+        out.push(u8::from(vip.preempt) | u8::from(vip.suspects) << 1 | u8::from(vip.claims) << 2);
         out.extend(vip.term.to_be_bytes());
         out.extend(vip.mac.0);
     }
@@ -131,8 +131,8 @@ fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeEr
         let flags = input.byte()?;
         let term = input.u32()?;
         let mac = Mac(input.bytes()?);
-        let (preempt, suspects) = (flags & 1 != 0, flags & 2 != 0);
-        Ok(VipAdvertisement { vip, state, effective_priority, preempt, term, mac, suspects })
+        let (preempt, suspects, claims) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+        Ok(VipAdvertisement { vip, state, effective_priority, preempt, term, mac, suspects, claims })
     })?;
     let heard = input.list(|input| {
         Ok(Heard { member: MemberId(input.u64()?), sequence: input.u64()?, age: input.duration()? })
@@ -247,6 +247,7 @@ mod tests {
                 term: 4,
                 mac: Mac([2, 0, 0, 0, 0, 1]),
                 suspects: false,
+                claims: true,
             }],
             heard: vec![Heard { member: MemberId(5), sequence: 99, age: Duration::from_micros(1234) }],
         }

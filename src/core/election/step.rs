@@ -91,7 +91,9 @@ impl Election {
                     }
                     Watch::Suspecting(suspicion)
                 }
-                Step::Take if suspicion.holder().is_none() && self.gives_way(around) => {
+                Step::Take
+                    if self.is_claimed(around) || suspicion.holder().is_none() && self.gives_way(around) =>
+                {
                     suspicion.start_afresh(now);
                     Watch::Suspecting(suspicion)
                 }
