@@ -217,11 +217,6 @@ impl Core {
         &self.administration
     }
 
-    /// Whether this node yields a VIP to one that reaches more backends.
-    pub fn yields(&self, vip: usize) -> bool {
-        self.reach.get(vip).is_some_and(Reach::yields)
-    }
-
     /// The nodes' time between two advertisements.
     pub fn interval(&self) -> Duration {
         self.interval
