@@ -3,6 +3,7 @@
 //! The states are RFC 9568's; what moves them isn't a timer of three lost advertisements but proof
 //! (`suspicion`) and resignations that are acknowledged.
 
+mod candidates;
 mod step;
 
 use std::net::IpAddr;
@@ -333,65 +334,8 @@ impl Election {
         });
     }
 
-    /// Whether this node holds against `other`, when both say that they do: higher effective priority,
-    /// then higher address (RFC 9568 section 6.4.3).
-    pub(super) fn outranks(&self, other: MemberId, around: &Surroundings<'_>) -> bool {
-        let Some(member) = around.members.get(other) else { return true };
-        let theirs = member.part(self.id).map_or(0, |part| part.effective_priority);
-        (self.standing.effective, around.address) > (theirs, member.address())
-    }
-
     fn obstacle(&self, around: &Surroundings<'_>) -> Option<Cause> {
         around.obstacle.or((!self.standing.eligible).then_some(Cause::Ineligible))
-    }
-
-    /// The member that says it holds the VIP and has been heard lately.
-    fn heard_holder(&self, around: &Surroundings<'_>) -> Option<MemberId> {
-        let holder = around.members.holder(self.id, around.now)?;
-        around.members.get(holder).is_some_and(|m| m.is_fresh(around.now)).then_some(holder)
-    }
-
-    /// How many living candidates stand before this node.
-    fn rank(&self, around: &Surroundings<'_>) -> u32 {
-        let mine = (self.standing.effective, around.address);
-        let better = around
-            .members
-            .candidates(self.id, around.now)
-            .filter(|(_, member, part)| (part.effective_priority, member.address()) > mine);
-        u32::try_from(better.count()).unwrap_or(u32::MAX)
-    }
-
-    /// Whether a better node is about to hold it: its kernel may take a while, longer than its lead.
-    fn is_claimed(&self, around: &Surroundings<'_>) -> bool {
-        let mine = (self.standing.effective, around.address);
-        around.members.claiming(self.id, around.now).any(|theirs| theirs > mine)
-    }
-
-    /// Whether a better node is just starting, as this one is: a cluster that starts as a whole needn't begin with a
-    /// move. Nobody waits for long, and not where there was a holder.
-    fn gives_way(&self, around: &Surroundings<'_>) -> bool {
-        let mine = (self.standing.effective, around.address);
-        around.young && around.members.starting(self.id, around.now).any(|theirs| theirs > mine)
-    }
-
-    /// The best candidate heard lately that `may` hold it.
-    fn best_candidate(
-        &self,
-        around: &Surroundings<'_>,
-        may: impl Fn(&VipAdvertisement) -> bool,
-    ) -> Option<MemberId> {
-        around
-            .members
-            .candidates(self.id, around.now)
-            .filter(|(_, member, part)| member.is_fresh(around.now) && may(part))
-            .max_by_key(|(_, member, part)| (part.effective_priority, member.address()))
-            .map(|(id, _, _)| id)
-    }
-
-    /// A healthy peer that takes the VIP from a living holder: higher, and willing to preempt.
-    fn challenger(&self, around: &Surroundings<'_>) -> Option<MemberId> {
-        let mine = self.standing.effective;
-        self.best_candidate(around, |part| part.preempt && part.effective_priority > mine)
     }
 
     fn follow(holder: MemberId, around: &Surroundings<'_>) -> Watch {

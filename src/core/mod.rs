@@ -15,6 +15,7 @@ pub mod balance;
 mod contract;
 mod election;
 mod health;
+mod hearing;
 mod member;
 mod message;
 mod outbox;
@@ -29,7 +30,6 @@ mod transition;
 mod view;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::time::Duration;
 
 pub use self::administration::{AdminState, Administration, Aspect, Full, Setting, Stamp, Target, Word};
@@ -238,70 +238,6 @@ impl Core {
             .filter(|id| self.members.get(*id).is_some_and(|m| m.state(now) <= MemberState::Suspect))
     }
 
-    fn heard(&mut self, from: MemberId, address: IpAddr, boot: Boot, message: Message, now: Time) {
-        match message {
-            Message::Advertisement(advertisement) => {
-                let claims: Vec<VipId> = advertisement
-                    .vips
-                    .iter()
-                    .filter(|part| part.state == VipState::Active)
-                    .map(|part| part.vip)
-                    .collect();
-                let unknown = self.members.get(from).is_none();
-                if self.members.hear(from, address, boot, advertisement, now) {
-                    self.count_conflicts(from, &claims, now);
-                }
-                // A newcomer learns at once what it would otherwise wait an interval for.
-                self.advertise_now |= unknown;
-            }
-            Message::Probe => {
-                let advertisement = self.advertisement(now);
-                self.outputs.push_back(Output::Reply { to: from, advertisement });
-            }
-            Message::Resignation(resignation) => {
-                let message = Message::Acknowledgement(resignation.id);
-                self.outputs.push_back(Output::Send { to: from, message });
-                self.resigned(from, resignation, now);
-            }
-            Message::Acknowledgement(id) => self.outbox.acknowledged(from, id),
-        }
-    }
-
-    fn count_conflicts(&mut self, from: MemberId, claims: &[VipId], now: Time) {
-        for vip in 0..self.elections.len() {
-            let election = &self.elections[vip];
-            if election.hold_until().is_some()
-                && claims.contains(&election.id())
-                && self
-                    .members
-                    .get(from)
-                    .and_then(|m| m.part(election.id()))
-                    .is_some_and(|p| p.state == VipState::Active)
-            {
-                self.outputs.push_back(Output::Conflict { vip, by: Claimant::Member(from) });
-                if election.outranks(from, &self.surroundings(vip, now)) {
-                    self.outputs.push_back(Output::Announce { vip });
-                }
-            }
-        }
-    }
-
-    fn resigned(&mut self, from: MemberId, resignation: Resignation, now: Time) {
-        let Resignation { vip: id, term, successor, .. } = resignation;
-        let Some(vip) = self.elections.iter().position(|e| e.id() == id) else { return };
-        let known_holder =
-            self.members.get(from).and_then(|m| m.part(id)).is_some_and(|part| match part.state {
-                VipState::Active => part.term <= term,
-                // Its next advertisement may have overtaken the resignation.
-                VipState::Backup | VipState::Initialize => {
-                    part.term == term && !self.members.has_resigned(from, id, term)
-                }
-            });
-        if self.members.resign(from, id, term) {
-            self.tell(vip, Event::Resigned { successor, known_holder }, now);
-        }
-    }
-
     fn probed(&mut self, service: usize, backend: usize, success: bool) {
         let Some(change) =
             self.services.get_mut(service).and_then(|s| s.probed(backend, success, self.settings.me))
@@ -450,13 +386,5 @@ impl Core {
         }
         self.outputs.extend(orders.outputs);
         self.elections = elections;
-    }
-
-    fn resign(&mut self, vip: VipId, term: u32, successor: Option<MemberId>, now: Time) {
-        self.resignations = self.resignations.wrapping_add(1);
-        let resignation = Resignation { id: self.resignations, vip, term, successor };
-        for (to, _) in self.members.iter().filter(|(_, m)| m.state(now) <= MemberState::Suspect) {
-            self.outbox.push(to, resignation, now);
-        }
     }
 }
