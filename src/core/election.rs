@@ -14,6 +14,7 @@ use super::contract::Output;
 use super::member::Members;
 use super::message::{Mac, MemberId, VipAdvertisement, VipId};
 use super::priority::{ADDRESS_OWNER, Standing};
+use super::quorum::{Grants, Want};
 use super::suspicion::Suspicion;
 use super::time::Time;
 use super::transition::{Cause, Phases, Transition, VipState};
@@ -47,6 +48,15 @@ pub struct Election {
     defended_at: Option<Time>,
     /// When this node was last late: what it reads next may be old.
     late_at: Option<Time>,
+    canvass: Option<Canvass>,
+}
+
+/// A majority's grants are being asked for: it is this node's turn.
+#[derive(Debug, Clone, Copy)]
+struct Canvass {
+    since: Time,
+    /// They didn't come: a lower candidate that reaches more members may try.
+    pausing: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -77,6 +87,9 @@ enum Hold {
     /// The guard has been asked to let go.
     Releasing { successor: Option<MemberId>, cause: Cause, ask_again_at: Time },
 }
+
+/// A holder lets go so long before its grants run out: then it is its own word that goes round, not its guard's.
+const AHEAD: Duration = Duration::from_millis(20);
 
 /// What happened to a VIP, apart from the passing of time and from what the members advertise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +134,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) members: &'a Members,
     /// Why this node can't be a candidate, if it can't.
     pub(super) obstacle: Option<Cause>,
+    /// Until when a majority grants the VIP to this node, where that is needed.
+    pub(super) grants: Grants,
     /// This node has started so lately that others may be starting, too.
     pub(super) young: bool,
 }
@@ -129,7 +144,18 @@ impl Election {
     pub(super) fn new(index: usize, id: VipId, preempt: bool) -> Self {
         let standing = Standing { effective: 1, eligible: false };
         let (mac, state) = (Mac::default(), State::Initialize);
-        Self { index, id, preempt, mac, term: 0, state, standing, defended_at: None, late_at: None }
+        Self {
+            index,
+            id,
+            preempt,
+            mac,
+            term: 0,
+            state,
+            standing,
+            defended_at: None,
+            late_at: None,
+            canvass: None,
+        }
     }
 
     /// The VIP's state on this node.
@@ -177,7 +203,33 @@ impl Election {
             term: self.term,
             mac: self.mac,
             suspects: matches!(self.state, State::Backup(Watch::Suspecting(_))),
-            claims: matches!(self.state, State::Backup(Watch::Claiming { .. })),
+            claims: self.claims(),
+        }
+    }
+
+    /// Whether this node is about to hold it: lower candidates wait.
+    pub(super) fn claims(&self) -> bool {
+        match self.want() {
+            Want::Nothing => false,
+            Want::Candidate | Want::Holder => self.state() == VipState::Backup,
+        }
+    }
+
+    /// What a majority's grants are needed for.
+    pub(super) fn want(&self) -> Want {
+        let asking = self.canvass.is_some_and(|canvass| !canvass.pausing);
+        match (&self.state, asking) {
+            (State::Active(_) | State::Backup(Watch::Claiming { .. }), _) => Want::Holder,
+            (State::Backup(Watch::Suspecting(_) | Watch::Vacated { .. }), true) => Want::Candidate,
+            (State::Backup(_), _) | (State::Initialize, _) => Want::Nothing,
+        }
+    }
+
+    /// The term of the hold that this node has, or would have next.
+    pub(super) fn wanted_term(&self) -> u32 {
+        match self.want() {
+            Want::Candidate => self.term.saturating_add(1),
+            Want::Nothing | Want::Holder => self.term,
         }
     }
 
@@ -197,7 +249,9 @@ impl Election {
             State::Backup(Watch::Suspecting(suspicion)) => Some(suspicion.deadline(self.rank(around))),
             State::Backup(Watch::Vacated { claim_at, .. }) => Some(*claim_at),
             State::Backup(Watch::Claiming { until, .. }) => Some(*until),
-            State::Active(Hold::Holding { until }) => Some(*until),
+            State::Active(Hold::Holding { until }) => {
+                Some(around.grants.end().map_or(*until, |end| (*until).min(end - AHEAD)))
+            }
             State::Active(Hold::Releasing { ask_again_at, .. }) => Some(*ask_again_at),
         }
     }
@@ -242,8 +296,10 @@ impl Election {
         out: &mut Orders,
     ) -> Watch {
         let now = around.now;
+        self.canvass = None;
         self.term = self.term.saturating_add(1);
-        out.push(Output::Hold { vip: self.index, until: now + hold_time(around.interval), term: self.term });
+        let until = around.grants.bound(now + hold_time(around.interval));
+        out.push(Output::Hold { vip: self.index, until, term: self.term });
         let phases = Phases { detect, elect, assign: Duration::ZERO };
         Watch::Claiming { cause, phases, decided_at: now, until: now + GUARD_ANSWER }
     }
@@ -300,11 +356,16 @@ pub enum Claimant {
 /// node doesn't claim what its kernel may have given up.
 const LONGEST_HOLD: Duration = Duration::from_millis(1600);
 
+/// How long a kernel may answer for the VIP of a holder that has stopped to say that it lives.
+pub(super) fn fence_time(interval: Duration) -> Duration {
+    (interval * 3).clamp(Duration::from_millis(100), LONGEST_HOLD)
+}
+
 /// For how long a hold is asked for: three intervals less a margin, so that a daemon that hangs is without
 /// its VIPs soon after its peers miss it.
 ///
 /// The margin covers the guard's own lateness.
 pub(super) fn hold_time(interval: Duration) -> Duration {
-    let whole = (interval * 3).clamp(Duration::from_millis(100), LONGEST_HOLD);
+    let whole = fence_time(interval);
     whole.saturating_sub((whole / 8).max(Duration::from_millis(10)))
 }

@@ -6,7 +6,7 @@ use super::Core;
 use super::contract::Output;
 use super::election::{Claimant, Event};
 use super::member::MemberState;
-use super::message::{Boot, MemberId, Message, Resignation, VipId};
+use super::message::{Boot, MemberId, Message, Request, Resignation, VipId};
 use super::time::Time;
 use super::transition::VipState;
 
@@ -37,6 +37,21 @@ impl Core {
                 self.resigned(from, resignation, now);
             }
             Message::Acknowledgement(id) => self.outbox.acknowledged(from, id),
+            Message::Request(request) => self.requested(from, boot, request, now),
+            Message::Grant(grant) => {
+                if let Some(quorum) = &mut self.quorum {
+                    quorum.granted(from, &grant, now);
+                }
+            }
+        }
+    }
+
+    fn requested(&mut self, from: MemberId, boot: Boot, mut request: Request, now: Time) {
+        let Some(quorum) = &mut self.quorum else { return };
+        // What comes after its own resignation was overtaken by it.
+        request.wants.retain(|wanted| !self.members.has_resigned(from, wanted.vip, wanted.term));
+        if let Some(grant) = quorum.answer(from, boot, &request, now) {
+            self.outputs.push_back(Output::Send { to: from, message: Message::Grant(grant) });
         }
     }
 
@@ -62,6 +77,9 @@ impl Core {
     pub(super) fn resigned(&mut self, from: MemberId, resignation: Resignation, now: Time) {
         let Resignation { vip: id, term, successor, .. } = resignation;
         let Some(vip) = self.elections.iter().position(|e| e.id() == id) else { return };
+        if let Some(quorum) = &mut self.quorum {
+            quorum.resigned(from, id, term);
+        }
         let known_holder =
             self.members.get(from).and_then(|m| m.part(id)).is_some_and(|part| match part.state {
                 VipState::Active => part.term <= term,
@@ -77,6 +95,9 @@ impl Core {
 
     /// Tells everybody that this node has released a VIP.
     pub(super) fn resign(&mut self, vip: VipId, term: u32, successor: Option<MemberId>, now: Time) {
+        if let Some(quorum) = &mut self.quorum {
+            quorum.resigned(self.settings.me, vip, term);
+        }
         self.resignations = self.resignations.wrapping_add(1);
         let resignation = Resignation { id: self.resignations, vip, term, successor };
         for (to, _) in self.members.iter().filter(|(_, m)| m.state(now) <= MemberState::Suspect) {

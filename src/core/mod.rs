@@ -20,6 +20,7 @@ mod member;
 mod message;
 mod outbox;
 pub mod priority;
+mod quorum;
 mod reach;
 mod readiness;
 mod service;
@@ -38,8 +39,10 @@ pub use self::election::{Claimant, Election};
 pub use self::health::Health;
 pub use self::member::{Member, MemberState, Members};
 pub use self::message::{
-    Advertisement, Boot, Heard, Mac, MemberId, Message, Resignation, VipAdvertisement, VipId,
+    Advertisement, Boot, Grant, Heard, Mac, MemberId, Message, Request, Resignation, VipAdvertisement, VipId,
+    Wanted,
 };
+pub use self::quorum::Quorum;
 pub use self::service::{Administered, Backend, Change, Service, ServiceSettings};
 pub use self::time::Time;
 pub use self::transition::{Cause, Phases, Transition, Verdict, VipState};
@@ -47,6 +50,7 @@ pub use self::view::Views;
 
 use self::election::{Event, Orders, Surroundings, hold_time};
 use self::outbox::Outbox;
+use self::quorum::Grants;
 use self::reach::Reach;
 use self::readiness::Readiness;
 
@@ -62,6 +66,8 @@ pub struct Core {
     interval: Duration,
     members: Members,
     elections: Vec<Election>,
+    /// Where a majority has to agree.
+    quorum: Option<Quorum>,
     /// One for each election.
     reach: Vec<Reach>,
     administration: Administration,
@@ -92,6 +98,9 @@ impl Core {
             interval,
             members: Members::default(),
             elections: elections.collect(),
+            quorum: settings.majority_of.map(|nodes| {
+                Quorum::new(settings.me, nodes, settings.vips.iter().map(|v| v.id), interval, now)
+            }),
             reach: vec![Reach::default(); settings.vips.len()],
             administration: Administration::default(),
             readiness: Readiness::new(settings.expected_peers, interval, settings.sync_patience, now),
@@ -188,7 +197,12 @@ impl Core {
         for (vip, reach) in self.reach.iter().enumerate() {
             deadline = reach.deadline(self.patience(vip)).map_or(deadline, |at| at.min(deadline));
         }
-        let others = [self.outbox.deadline(), self.readiness.deadline(), self.administration.deadline(now)];
+        let others = [
+            self.outbox.deadline(),
+            self.readiness.deadline(),
+            self.administration.deadline(now),
+            self.quorum.as_ref().and_then(|quorum| quorum.due(now)),
+        ];
         others.into_iter().flatten().fold(deadline, Time::min)
     }
 
@@ -210,6 +224,18 @@ impl Core {
     /// The services, in the file's order.
     pub fn services(&self) -> &[Service] {
         &self.services
+    }
+
+    /// What a majority has to agree on; `None` where nobody has to.
+    pub fn quorum(&self) -> Option<&Quorum> {
+        self.quorum.as_ref()
+    }
+
+    /// Whether this node's beacons may leave now: it holds something, and no grant ends before what a beacon feeds.
+    pub fn may_beacon(&self, now: Time) -> bool {
+        let active = |election: &&Election| election.state() == VipState::Active;
+        let mut held = self.elections.iter().enumerate().filter(|(_, e)| active(e)).peekable();
+        held.peek().is_some() && held.all(|(vip, _)| self.grants(vip, now).suffice(now))
     }
 
     /// What operators have said.
@@ -295,10 +321,28 @@ impl Core {
                 election.step(around, orders);
             });
         }
+        self.canvass(now);
         for (to, resignation) in self.outbox.due(now) {
             self.outputs.push_back(Output::Send { to, message: Message::Resignation(resignation) });
         }
         self.advertise_if_due(now);
+    }
+
+    fn grants(&self, vip: usize, now: Time) -> Grants {
+        self.quorum.as_ref().map_or(Grants::Unneeded, |quorum| quorum.grants(vip, now))
+    }
+
+    /// Asks for the grants that are needed now.
+    fn canvass(&mut self, now: Time) {
+        let Some(quorum) = &mut self.quorum else { return };
+        for (vip, election) in self.elections.iter().enumerate() {
+            quorum.want(vip, election.want(), election.wanted_term(), now);
+        }
+        let Some(request) = quorum.ask(now) else { return };
+        for (to, member) in self.members.iter().filter(|(_, m)| m.state(now) <= MemberState::Suspect) {
+            let request = Request { echo: member.latest().sequence, ..request.clone() };
+            self.outputs.push_back(Output::Send { to, message: Message::Request(request) });
+        }
     }
 
     fn advertise_if_due(&mut self, now: Time) {
@@ -306,7 +350,7 @@ impl Core {
             self.feed_at = now + FEED.min(self.interval);
             for (vip, election) in self.elections.iter().enumerate() {
                 if election.hold_until().is_some() {
-                    let until = now + hold_time(self.interval);
+                    let until = self.grants(vip, now).bound(now + hold_time(self.interval));
                     self.outputs.push_back(Output::Hold { vip, until, term: election.term() });
                 }
             }
@@ -326,6 +370,9 @@ impl Core {
 
     fn advertisement(&mut self, now: Time) -> Advertisement {
         self.sequence += 1;
+        if let Some(quorum) = &mut self.quorum {
+            quorum.advertised(self.sequence, now);
+        }
         Advertisement {
             sequence: self.sequence,
             name: self.settings.name.clone(),
@@ -340,7 +387,9 @@ impl Core {
     }
 
     fn surroundings(&self, vip: usize, now: Time) -> Surroundings<'_> {
-        let obstacle = if self.leaving {
+        let obstacle = if self.settings.witness {
+            Some(Cause::Ineligible)
+        } else if self.leaving {
             Some(Cause::Shutdown)
         } else if self.administration.node(&self.settings.name, now) != AdminState::Ready {
             Some(Cause::Drain)
@@ -356,6 +405,7 @@ impl Core {
             interval: self.interval,
             members: &self.members,
             obstacle,
+            grants: self.grants(vip, now),
             young: self.readiness.is_young(now),
         }
     }
@@ -375,11 +425,10 @@ impl Core {
         let mut elections = std::mem::take(&mut self.elections);
         let mut orders = Orders::default();
         if let Some(election) = elections.get_mut(vip) {
-            let before = (election.state(), election.standing());
+            let before = (election.state(), election.standing(), election.claims());
             act(election, &self.surroundings(vip, now), &mut orders);
             // A claim, too, is told at once: before the kernel has the address, so that nobody else begins.
-            let claims = orders.outputs.iter().any(|output| matches!(output, Output::Hold { .. }));
-            self.advertise_now |= claims || before != (election.state(), election.standing());
+            self.advertise_now |= before != (election.state(), election.standing(), election.claims());
             for (term, successor) in orders.resignations {
                 self.resign(election.id(), term, successor, now);
             }

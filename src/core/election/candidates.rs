@@ -4,9 +4,13 @@ use super::{Election, Surroundings};
 use crate::core::message::{MemberId, VipAdvertisement};
 
 impl Election {
-    /// Whether this node holds against `other`, when both say that they do: higher effective priority,
-    /// then higher address (RFC 9568 section 6.4.3).
+    /// Whether this node holds against `other`, when both say that they do: a majority's grants, higher
+    /// effective priority, higher address (RFC 9568 section 6.4.3).
     pub(in crate::core) fn outranks(&self, other: MemberId, around: &Surroundings<'_>) -> bool {
+        if let Some(end) = around.grants.end() {
+            // Only one can have a majority's.
+            return around.now < end;
+        }
         let Some(member) = around.members.get(other) else { return true };
         let theirs = member.part(self.id).map_or(0, |part| part.effective_priority);
         (self.standing.effective, around.address) > (theirs, member.address())

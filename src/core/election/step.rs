@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Election, Hold, Orders, State, Surroundings, Watch};
+use super::{AHEAD, Canvass, Election, Hold, Orders, SUCCESSION, State, Surroundings, Watch};
 use crate::core::contract::Output;
 use crate::core::member::Member;
 use crate::core::message::Mac;
+use crate::core::quorum::Grants;
 use crate::core::suspicion::Step;
 use crate::core::transition::{Cause, VipState};
 
@@ -37,6 +38,7 @@ impl Election {
 
     fn step_backup(&mut self, watch: Watch, around: &Surroundings<'_>, out: &mut Orders) -> bool {
         if let Some(cause) = self.obstacle(around) {
+            self.canvass = None;
             if let Watch::Claiming { .. } = watch {
                 out.push(Output::Release { vip: self.index });
             }
@@ -45,6 +47,9 @@ impl Election {
         }
         let now = around.now;
         let heard = self.heard_holder(around);
+        if heard.is_some() {
+            self.canvass = None;
+        }
         let watch = match (watch, heard) {
             // A claim goes on against a lower holder, which will yield to it, and ends before a higher one.
             (claim @ Watch::Claiming { .. }, Some(holder)) if self.outranks(holder, around) => claim,
@@ -94,6 +99,12 @@ impl Election {
                 Step::Take
                     if self.is_claimed(around) || suspicion.holder().is_none() && self.gives_way(around) =>
                 {
+                    self.canvass = None;
+                    suspicion.start_afresh(now);
+                    Watch::Suspecting(suspicion)
+                }
+                Step::Take if !self.may_hold(around) => {
+                    // What is proven now says little about the moment when enough have granted it.
                     suspicion.start_afresh(now);
                     Watch::Suspecting(suspicion)
                 }
@@ -106,10 +117,14 @@ impl Election {
                 }
             },
             (Watch::Vacated { since, claim_at, mine }, None) => {
-                if now < claim_at {
-                    Watch::Vacated { since, claim_at, mine }
-                } else if mine {
+                let asked = self.canvass.is_some();
+                if mine && (asked || now >= claim_at) && self.may_hold(around) {
                     self.claim(Cause::Resignation, Duration::ZERO, now.since(since), around, out)
+                } else if now < claim_at {
+                    Watch::Vacated { since, claim_at, mine }
+                } else if mine && !asked {
+                    // The members know of the resignation, too, or will in a moment.
+                    Watch::Vacated { since, claim_at: now + SUCCESSION * 5, mine }
                 } else {
                     // Whoever should have taken it may have done so unheard: ask the address itself.
                     self.look_again(None, around)
@@ -120,12 +135,32 @@ impl Election {
         true
     }
 
+    /// Whether a majority grants it, where that is needed; else it is asked to, from now on.
+    fn may_hold(&mut self, around: &Surroundings<'_>) -> bool {
+        let now = around.now;
+        let Grants::Needed { lasts, .. } = around.grants else { return true };
+        if around.grants.suffice(now) {
+            return true;
+        }
+        let since = self.canvass.map_or(now, |canvass| canvass.since);
+        // Within this time every promise to somebody else has run out.
+        let (patience, pause) = (lasts * 2, lasts);
+        self.canvass = Some(if now.since(since) < patience + pause {
+            Canvass { since, pausing: now.since(since) >= patience }
+        } else {
+            Canvass { since: now, pausing: false }
+        });
+        false
+    }
+
     fn step_active(&mut self, hold: Hold, around: &Surroundings<'_>, out: &mut Orders) -> bool {
         let now = around.now;
         self.state = State::Active(match hold {
             Hold::Holding { until } => {
                 if let Some(cause) = self.obstacle(around) {
                     self.release(self.best_candidate(around, |_| true), cause, now, out)
+                } else if around.grants.are_over(now + AHEAD) {
+                    self.release(None, Cause::NoMajority, now, out)
                 } else if now >= until {
                     self.release(None, Cause::HoldExpired, now, out)
                 } else if let Some(other) = self.heard_holder(around) {
