@@ -195,7 +195,9 @@ impl Election {
             vip: self.id,
             // What the guard has let go, or will before this arrives, is claimed no longer.
             state: match self.state {
-                State::Active(Hold::Releasing { cause: Cause::HoldExpired, .. }) => VipState::Backup,
+                State::Active(Hold::Releasing { cause: Cause::HoldExpired | Cause::NoMajority, .. }) => {
+                    VipState::Backup
+                }
                 State::Initialize | State::Backup(_) | State::Active(_) => self.state(),
             },
             effective_priority: self.standing.effective,

@@ -6,14 +6,17 @@ use super::{AHEAD, Canvass, Election, Hold, Orders, SUCCESSION, State, Surroundi
 use crate::core::contract::Output;
 use crate::core::member::Member;
 use crate::core::message::Mac;
-use crate::core::quorum::Grants;
+use crate::core::quorum::{Grants, Want};
 use crate::core::suspicion::Step;
 use crate::core::transition::{Cause, VipState};
 
 impl Election {
     /// Looks at what the members say and at what is due. To be called after everything that happened.
     pub(in crate::core) fn step(&mut self, around: &Surroundings<'_>, out: &mut Orders) {
-        self.term = self.term.max(around.members.highest_term(self.id));
+        if self.want() != Want::Holder {
+            // A hold keeps the name that it was won by.
+            self.term = self.term.max(around.members.highest_term(self.id));
+        }
         // Every pass either settles or leaves the state it began with, and no state is entered twice.
         for _ in 0..4 {
             let settled = match std::mem::replace(&mut self.state, State::Initialize) {
@@ -51,8 +54,13 @@ impl Election {
             self.canvass = None;
         }
         let watch = match (watch, heard) {
-            // A claim goes on against a lower holder, which will yield to it, and ends before a higher one.
-            (claim @ Watch::Claiming { .. }, Some(holder)) if self.outranks(holder, around) => claim,
+            // A claim goes on against a lower holder, which will yield to it, and ends before a higher one,
+            // or when the guard doesn't answer.
+            (claim @ Watch::Claiming { until, .. }, Some(holder))
+                if now < until && self.outranks(holder, around) =>
+            {
+                claim
+            }
             (Watch::Claiming { .. }, Some(holder)) => {
                 out.push(Output::Release { vip: self.index });
                 Self::follow(holder, around)
