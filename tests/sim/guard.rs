@@ -15,6 +15,8 @@ const ANNOUNCEMENTS: [Duration; 5] = [
     Duration::from_secs(1),
     Duration::from_secs(5),
 ];
+/// A series is begun anew no sooner than this.
+const AGAIN: Duration = Duration::from_secs(1);
 const REMINDER: Duration = Duration::from_secs(60);
 /// An address removed by somebody else so often within the time is let go.
 const REMOVALS: usize = 3;
@@ -163,7 +165,9 @@ impl Guard {
                 acts.extend([Act::Remove, Act::Report(Input::Released { vip: 0 })]);
             }
             Order::Announce => {
-                if let Some(hold) = &mut self.hold {
+                if let Some(hold) = &mut self.hold
+                    && now.since(hold.announcing_since) >= AGAIN
+                {
                     (hold.announced, hold.announcing_since, hold.announce_at) = (0, now, now);
                 }
             }

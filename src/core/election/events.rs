@@ -1,14 +1,8 @@
 //! What follows from what guard and peers report, state by state.
 
-use std::time::Duration;
-
 use super::{Claimant, Election, Event, Hold, Orders, State, Surroundings, Watch};
 use crate::core::contract::Output;
 use crate::core::transition::{Cause, VipState};
-
-/// A holder defends its address at once, and then at most this often: the announcements that follow a defence
-/// go on for longer, and two holders that answered each other's would fill the network.
-const DEFENCE: Duration = Duration::from_secs(1);
 
 impl Election {
     /// Takes in an event. [`Election::step`] follows it.
@@ -42,6 +36,7 @@ impl Election {
         let watch = match (watch, event) {
             (Watch::Claiming { cause, mut phases, decided_at, .. }, Event::Held { until }) => {
                 phases.assign = now.since(decided_at);
+                self.peak = self.standing.effective;
                 self.state = State::Active(Hold::Holding { until });
                 self.tell(VipState::Backup, cause, Some(phases), now, out);
                 return;
@@ -103,10 +98,7 @@ impl Election {
             }
             (Hold::Holding { until }, Event::AddressAnswered { mac, by_ip: _ }) => {
                 out.push(Output::Conflict { vip: self.index, by: Claimant::Address(mac) });
-                if self.defended_at.is_none_or(|at| around.now.since(at) >= DEFENCE) {
-                    self.defended_at = Some(around.now);
-                    out.push(Output::Announce { vip: self.index });
-                }
+                out.push(Output::Announce { vip: self.index });
                 Hold::Holding { until }
             }
             // Whoever resigns what this node holds has yielded: the clients may still remember it.
