@@ -11,8 +11,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::contract::Output;
+use super::damping::Damping;
 use super::member::Members;
 use super::message::{Mac, MemberId, VipAdvertisement, VipId};
+use super::placement::Placement;
 use super::priority::{ADDRESS_OWNER, Standing};
 use super::quorum::{Grants, Want};
 use super::suspicion::Suspicion;
@@ -39,16 +41,41 @@ const GUARD_ANSWER: Duration = Duration::from_millis(200);
 pub struct Election {
     index: usize,
     id: VipId,
-    preempt: bool,
+    terms: Terms,
     mac: Mac,
     term: u32,
     state: State,
     standing: Standing,
-    /// When somebody else's claim was last met with an announcement.
-    defended_at: Option<Time>,
     /// When this node was last late: what it reads next may be old.
     late_at: Option<Time>,
     canvass: Option<Canvass>,
+    /// Since when it could hold the VIP.
+    candidate_since: Time,
+    /// The highest effective priority since it holds the VIP.
+    peak: u8,
+    damping: Damping,
+}
+
+/// By what a VIP may be taken from a living holder, or is handed over by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether this node takes it from a living holder of lower priority.
+    pub preempt: bool,
+    /// Not before it has been a candidate for so long.
+    pub preempt_delay: Duration,
+    /// Hand-backs to the same member that repeat have to wait.
+    pub damped: bool,
+    /// A holder hands it back only with fewer connections than this.
+    pub connections_below: Option<u64>,
+    /// Who of equals holds it.
+    pub placement: Placement,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        let (preempt_delay, placement) = (Duration::ZERO, Placement::Address);
+        Self { preempt: true, preempt_delay, damped: true, connections_below: None, placement }
+    }
 }
 
 /// A majority's grants are being asked for: it is this node's turn.
@@ -136,25 +163,33 @@ pub(super) struct Surroundings<'a> {
     pub(super) obstacle: Option<Cause>,
     /// Until when a majority grants the VIP to this node, where that is needed.
     pub(super) grants: Grants,
+    /// Where operators want it.
+    pub(super) pin: Option<MemberId>,
+    /// Who should be handed it to even out the nodes' shares.
+    pub(super) relief: Option<MemberId>,
+    /// How many clients' connections are open here to the services that it tracks.
+    pub(super) connections: u64,
     /// This node has started so lately that others may be starting, too.
     pub(super) young: bool,
 }
 
 impl Election {
-    pub(super) fn new(index: usize, id: VipId, preempt: bool) -> Self {
+    pub(super) fn new(index: usize, id: VipId, terms: Terms) -> Self {
         let standing = Standing { effective: 1, eligible: false };
         let (mac, state) = (Mac::default(), State::Initialize);
         Self {
             index,
             id,
-            preempt,
+            terms,
             mac,
             term: 0,
             state,
             standing,
-            defended_at: None,
             late_at: None,
             canvass: None,
+            candidate_since: Time::ZERO,
+            peak: 0,
+            damping: Damping::default(),
         }
     }
 
@@ -182,6 +217,16 @@ impl Election {
         self.id
     }
 
+    /// What it remembers of hand-backs.
+    pub fn damping(&self) -> &Damping {
+        &self.damping
+    }
+
+    /// How equals are ordered.
+    pub fn placement(&self) -> Placement {
+        self.terms.placement
+    }
+
     pub(super) fn set_standing(&mut self, standing: Standing) {
         self.standing = standing;
     }
@@ -190,7 +235,8 @@ impl Election {
         self.mac = mac;
     }
 
-    pub(super) fn advertisement(&self) -> VipAdvertisement {
+    pub(super) fn advertisement(&self, pinned: bool, now: Time) -> VipAdvertisement {
+        let preempts = self.terms.preempt && now.since(self.candidate_since) >= self.terms.preempt_delay;
         VipAdvertisement {
             vip: self.id,
             // What the guard has let go, or will before this arrives, is claimed no longer.
@@ -201,11 +247,12 @@ impl Election {
                 State::Initialize | State::Backup(_) | State::Active(_) => self.state(),
             },
             effective_priority: self.standing.effective,
-            preempt: self.preempt || self.standing.effective == ADDRESS_OWNER,
+            preempt: preempts || self.standing.effective == ADDRESS_OWNER,
             term: self.term,
             mac: self.mac,
             suspects: matches!(self.state, State::Backup(Watch::Suspecting(_))),
             claims: self.claims(),
+            pinned,
         }
     }
 

@@ -77,6 +77,8 @@ pub struct VipAdvertisement {
     pub mac: Mac,
     /// It hasn't heard the holder lately.
     pub suspects: bool,
+    /// It has heard that operators want the VIP on it.
+    pub pinned: bool,
     /// It has decided to take the VIP, and its kernel is about to have it: lower candidates wait.
     pub claims: bool,
 }

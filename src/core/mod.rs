@@ -13,12 +13,14 @@
 mod administration;
 pub mod balance;
 mod contract;
+mod damping;
 mod election;
 mod health;
 mod hearing;
 mod member;
 mod message;
 mod outbox;
+mod placement;
 pub mod priority;
 mod quorum;
 mod reach;
@@ -35,13 +37,15 @@ use std::time::Duration;
 
 pub use self::administration::{AdminState, Administration, Aspect, Full, Setting, Stamp, Target, Word};
 pub use self::contract::{Input, Output, Settings, Tracked, VipSettings};
-pub use self::election::{Claimant, Election};
+pub use self::damping::Damping;
+pub use self::election::{Claimant, Election, Terms};
 pub use self::health::Health;
 pub use self::member::{Member, MemberState, Members};
 pub use self::message::{
     Advertisement, Boot, Grant, Heard, Mac, MemberId, Message, Request, Resignation, VipAdvertisement, VipId,
     Wanted,
 };
+pub use self::placement::Placement;
 pub use self::quorum::Quorum;
 pub use self::service::{Administered, Backend, Change, Service, ServiceSettings};
 pub use self::time::Time;
@@ -75,6 +79,10 @@ pub struct Core {
     checks: Vec<Health>,
     readiness: Readiness,
     links: Vec<bool>,
+    /// When this node last released a VIP.
+    let_go_at: Option<Time>,
+    /// Clients' connections, one for each service.
+    connections: Vec<u64>,
     outbox: Outbox,
     outputs: VecDeque<Output>,
     guard: Boot,
@@ -92,7 +100,7 @@ impl Core {
     pub fn new(settings: Settings, now: Time) -> Self {
         let interval = settings.vips.iter().map(|v| v.advertisement_interval).min();
         let interval = interval.unwrap_or(INTERVAL_WITHOUT_VIPS);
-        let elections = settings.vips.iter().enumerate().map(|(i, v)| Election::new(i, v.id, v.preempt));
+        let elections = settings.vips.iter().enumerate().map(|(i, v)| Election::new(i, v.id, v.terms));
         let services: Vec<Service> = settings.services.iter().map(Service::new).collect();
         Self {
             interval,
@@ -107,6 +115,8 @@ impl Core {
             services,
             checks: settings.checks.iter().map(|(rise, fall)| Health::new(*rise, *fall)).collect(),
             links: vec![false; settings.vips.len()],
+            let_go_at: None,
+            connections: vec![0; settings.services.len()],
             outbox: Outbox::default(),
             outputs: VecDeque::new(),
             guard: Boot::default(),
@@ -156,6 +166,11 @@ impl Core {
             Input::Listening { service, listening } => {
                 if let Some(service) = self.services.get_mut(service) {
                     service.set_listening(listening);
+                }
+            }
+            Input::Connections { service, active } => {
+                if let Some(known) = self.connections.get_mut(service) {
+                    *known = active;
                 }
             }
             Input::Held { vip, until } => self.tell(vip, Event::Held { until }, now),
@@ -373,6 +388,11 @@ impl Core {
         if let Some(quorum) = &mut self.quorum {
             quorum.advertised(self.sequence, now);
         }
+        let vips = self.elections.iter().zip(&self.settings.vips).map(|(election, settings)| {
+            let pinned = self.administration.pin(&settings.name, now) == Some(self.settings.me);
+            election.advertisement(pinned, now)
+        });
+        let vips = vips.collect();
         Advertisement {
             sequence: self.sequence,
             name: self.settings.name.clone(),
@@ -381,7 +401,7 @@ impl Core {
             interval: self.interval,
             leaving: self.leaving && self.elections.iter().all(|e| e.state() != VipState::Active),
             guard: self.guard,
-            vips: self.elections.iter().map(Election::advertisement).collect(),
+            vips,
             heard: self.members.heard(now),
         }
     }
@@ -406,6 +426,9 @@ impl Core {
             members: &self.members,
             obstacle,
             grants: self.grants(vip, now),
+            pin: self.administration.pin(&self.settings.vips[vip].name, now),
+            relief: None,
+            connections: self.tracked_connections(vip),
             young: self.readiness.is_young(now),
         }
     }
@@ -421,14 +444,18 @@ impl Core {
         now: Time,
         act: impl FnOnce(&mut Election, &Surroundings<'_>, &mut Orders),
     ) {
+        let relief = self.relief(vip, now);
         // Taken out meanwhile, so that it can look at everything else.
         let mut elections = std::mem::take(&mut self.elections);
         let mut orders = Orders::default();
         if let Some(election) = elections.get_mut(vip) {
             let before = (election.state(), election.standing(), election.claims());
-            act(election, &self.surroundings(vip, now), &mut orders);
+            act(election, &Surroundings { relief, ..self.surroundings(vip, now) }, &mut orders);
             // A claim, too, is told at once: before the kernel has the address, so that nobody else begins.
             self.advertise_now |= before != (election.state(), election.standing(), election.claims());
+            if !orders.resignations.is_empty() {
+                self.let_go_at = Some(now);
+            }
             for (term, successor) in orders.resignations {
                 self.resign(election.id(), term, successor, now);
             }

@@ -398,6 +398,7 @@ impl Driver {
             return;
         }
         self.tell_of_members(now);
+        self.count_connections();
         let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts).collect();
         let snapshot = snapshot::take(
             &self.core,
@@ -411,6 +412,16 @@ impl Driver {
         self.gossip();
         self.snapshots.send_replace(Arc::new(snapshot));
         self.published_at = now;
+    }
+
+    /// A hand-back may wait for connections to end; where none does, nobody counts.
+    fn count_connections(&mut self) {
+        if self.config.vips.iter().all(|vip| vip.preempt_when_connections_below.is_none()) {
+            return;
+        }
+        for (service, counters) in self.proxy.counters().services.iter().enumerate() {
+            self.handle(Input::Connections { service, active: counters.active });
+        }
     }
 
     fn tell_of_members(&mut self, now: Time) {

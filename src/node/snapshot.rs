@@ -154,6 +154,7 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, log_lines_dropped
         base_priority: vip.shown.base_priority,
         effective_priority: vip.shown.effective_priority,
         grants: vip.shown.grants.as_ref().map_or(0, |grants| grants.granted_by.len() as u64),
+        damped: vip.shown.damped.len() as u64,
     });
     let services = counters.services.iter().zip(&snapshot.services).map(|(counted, backends)| {
         let backends = counted.backends.iter().zip(backends).map(|(counted, known)| BackendSample {
@@ -214,7 +215,7 @@ pub(super) fn words(core: &Core, identity: &Identity, now: Time) -> Words {
     let lasting = core.administration().words().filter(|(_, word)| word.ends.is_none_or(|ends| now < ends));
     let words = lasting.map(|(target, word)| administration::Word {
         target: target.into(),
-        setting: word.setting.into(),
+        setting: administration::Setting::new(word.setting, |id| name(core, identity, id)),
         // A moment that no calendar has was made up by somebody's clock.
         since: moment(word.stamp.milliseconds).unwrap_or(Timestamp::MAX),
         expires: word.expires.map(|ms| moment(ms).unwrap_or(Timestamp::MAX)),
@@ -307,6 +308,14 @@ fn vip(
         let promised_to = quorum.promised_to(at, now).map(|id| name(core, identity, id));
         status::Grants { granted_by: names.into_iter().collect(), promised_to }
     });
+    let damped: BTreeMap<String, u64> = core
+        .members()
+        .iter()
+        .filter_map(|(id, member)| {
+            let until = election.damping().waits_until(id, now)?;
+            Some((member.name().to_owned(), until.since(now).as_secs() + 1))
+        })
+        .collect();
     let shown = status::Vip {
         name: vip.name.clone(),
         addresses: vip.addresses.iter().map(address).collect(),
@@ -319,6 +328,7 @@ fn vip(
         since: facts.since,
         fence: status::Fence::Off,
         grants,
+        damped,
         candidates,
     };
     VipSnapshot { shown, address_present: facts.address_present }

@@ -56,6 +56,7 @@ fn vip_series(all: &mut Gathered, vip: &str, sample: VipSample) {
     all.add(&families::VIP_PRIORITY, &[vip, "base"], f64::from(sample.base_priority));
     all.add(&families::VIP_PRIORITY, &[vip, "effective"], f64::from(sample.effective_priority));
     all.add(&families::VIP_GRANTS, &[vip], sample.grants as f64);
+    all.add(&families::VIP_DAMPED, &[vip], sample.damped as f64);
 }
 
 fn service_series(all: &mut Gathered, service: &str, sample: &ServiceSample) {

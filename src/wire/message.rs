@@ -127,7 +127,12 @@ fn encode_advertisement(out: &mut Vec<u8>, advertisement: &Advertisement) {
         out.extend(vip.vip.0.to_be_bytes());
         out.push(state_code(vip.state));
         out.push(vip.effective_priority);
-        out.push(u8::from(vip.preempt) | u8::from(vip.suspects) << 1 | u8::from(vip.claims) << 2);
+        out.push(
+            u8::from(vip.preempt)
+                | u8::from(vip.suspects) << 1
+                | u8::from(vip.claims) << 2
+                | u8::from(vip.pinned) << 3,
+        );
         out.extend(vip.term.to_be_bytes());
         out.extend(vip.mac.0);
     });
@@ -159,8 +164,9 @@ fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeEr
         let flags = input.byte()?;
         let term = input.u32()?;
         let mac = Mac(input.bytes()?);
-        let (preempt, suspects, claims) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
-        Ok(VipAdvertisement { vip, state, effective_priority, preempt, term, mac, suspects, claims })
+        let (preempt, suspects, claims, pinned) =
+            (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0, flags & 8 != 0);
+        Ok(VipAdvertisement { vip, state, effective_priority, preempt, term, mac, suspects, claims, pinned })
     })?;
     let heard = input.list(|input| {
         Ok(Heard { member: MemberId(input.u64()?), sequence: input.u64()?, age: input.duration()? })
@@ -283,6 +289,7 @@ mod tests {
                 mac: Mac([2, 0, 0, 0, 0, 1]),
                 suspects: false,
                 claims: true,
+                pinned: true,
             }],
             heard: vec![Heard { member: MemberId(5), sequence: 99, age: Duration::from_micros(1234) }],
         }

@@ -8,6 +8,7 @@ mod administration;
 mod backends;
 mod cluster;
 mod failover;
+mod handover;
 mod harness;
 mod lab;
 mod left_behind;
@@ -20,6 +21,7 @@ mod refusals;
 mod restart;
 mod scene;
 mod sniffer;
+mod spread;
 mod stand_in;
 mod strangers;
 mod thirty;
@@ -51,6 +53,8 @@ fn main() -> ExitCode {
             thirty::TESTS,
             prometheus::TESTS,
             quorum::TESTS,
+            handover::TESTS,
+            spread::TESTS,
         ]
         .concat(),
     )

@@ -34,6 +34,7 @@ impl Election {
         if self.obstacle(around).is_some() {
             return true;
         }
+        self.candidate_since = around.now;
         self.state = State::Backup(self.look_again(None, around));
         self.tell(VipState::Initialize, Cause::Ready, None, around.now, out);
         false
@@ -165,8 +166,9 @@ impl Election {
         let now = around.now;
         self.state = State::Active(match hold {
             Hold::Holding { until } => {
+                self.peak = self.peak.max(self.standing.effective);
                 if let Some(cause) = self.obstacle(around) {
-                    self.release(self.best_candidate(around, |_| true), cause, now, out)
+                    self.release(self.best_candidate(around, |_, _| true), cause, now, out)
                 } else if around.grants.are_over(now + AHEAD) {
                     self.release(None, Cause::NoMajority, now, out)
                 } else if now >= until {
@@ -179,7 +181,9 @@ impl Election {
                         self.release(Some(other), Cause::Conflict, now, out)
                     }
                 } else if let Some(better) = self.challenger(around) {
-                    self.release(Some(better), Cause::Priority, now, out)
+                    let moved = around.pin == Some(better);
+                    let cause = if moved { Cause::Moved } else { Cause::Priority };
+                    self.release(Some(better), cause, now, out)
                 } else {
                     Hold::Holding { until }
                 }

@@ -91,6 +91,9 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_ready", "gauge"),
         ("chinthe_log_lines_dropped_total", "counter"),
         ("chinthe_cluster_members", "gauge"),
+        ("chinthe_quorum_nodes", "gauge"),
+        ("chinthe_vip_grants", "gauge"),
+        ("chinthe_vip_damped_members", "gauge"),
         ("chinthe_vip_active", "gauge"),
         ("chinthe_vip_address_present", "gauge"),
         ("chinthe_vip_priority", "gauge"),
@@ -214,6 +217,7 @@ fn a_sample_is_shown_as_it_is() {
             base_priority: 101,
             effective_priority: 103,
             grants: 2,
+            damped: 1,
         }],
         services: vec![ServiceSample {
             connections_total: 100,
