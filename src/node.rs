@@ -168,7 +168,7 @@ fn assemble(
     let told = sender.clone();
     let report = move |report| told.tell(Event::Proxy(report));
     let plan = Plan::new(&config.services);
-    let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::default(), report)?);
+    let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::new(&config.proxy), report)?);
 
     let told = sender.clone();
     let hear = Arc::new(move |news| told.tell(Event::Gossip(news)));

@@ -10,7 +10,10 @@ use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::net::{RecvFlags, SendFlags};
+use rustix::pipe::{SpliceFlags, splice};
 use socket2::SockRef;
+
+use super::pipes::Pipe;
 
 /// A registered socket that doesn't block.
 ///
@@ -31,7 +34,7 @@ pub(super) struct Side {
     /// The socket has an error: a read to the end shows it.
     pub(super) broken: bool,
     /// Urgent data came, at whose mark a read stops: a short one no longer means that there is nothing more.
-    urgent: bool,
+    pub(super) urgent: bool,
     /// A call failed: the other end is gone, or as good as gone.
     pub(super) reset: bool,
 }
@@ -103,6 +106,42 @@ impl Side {
         }
     }
 
+    /// Moves up to `most` bytes into an empty pipe. Unlike a read, a short one need not have emptied the socket.
+    pub(super) fn splice_into(&mut self, pipe: &Pipe, most: usize) -> Read {
+        match retry(|| Ok(splice(&self.socket, None, &pipe.entrance, None, most, SPLICE)?)) {
+            Ok(0) => Read::End,
+            Ok(count) => Read::Bytes { count, last: false },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Read::Nothing
+            }
+            Err(_) => {
+                self.reset = true;
+                Read::Reset
+            }
+        }
+    }
+
+    /// Moves bytes, of which there are `count`, out of a pipe, and returns how many were taken.
+    pub(super) fn splice_from(&mut self, pipe: &Pipe, count: usize) -> usize {
+        let mut taken = 0;
+        while taken < count {
+            match retry(|| Ok(splice(&pipe.exit, None, &self.socket, None, count - taken, SPLICE)?)) {
+                Ok(0) => break,
+                Ok(more) => taken += more,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.writable = false;
+                    break;
+                }
+                Err(_) => {
+                    self.was_reset();
+                    break;
+                }
+            }
+        }
+        taken
+    }
+
     /// Writes once and returns how much was taken; less than all means that the socket is full.
     ///
     /// With `more`, the kernel waits for what comes next (the FIN) to send it in one segment.
@@ -118,12 +157,17 @@ impl Side {
                 0
             }
             Err(_) => {
-                self.reset = true;
-                // Its last words may be waiting, and the end behind them.
-                self.readable = true;
+                self.was_reset();
                 0
             }
         }
+    }
+
+    /// A write has failed for good.
+    fn was_reset(&mut self) {
+        self.reset = true;
+        // Its last words may be waiting, and the end behind them.
+        self.readable = true;
     }
 
     /// Tells the other end that no more bytes will come.
@@ -189,6 +233,9 @@ fn unacknowledged(socket: &TcpStream) -> io::Result<libc::c_int> {
     let outcome = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if outcome == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Neither end waits: what can't be moved at once is moved when epoll says so.
+const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
 /// A request, not an upload: what a rejected client may have said is read away before its socket is closed.
 const FAREWELL_READS: usize = 16;

@@ -28,6 +28,7 @@ pub(super) struct Setup {
     pub(super) workers: usize,
     pub(super) timeouts: Timeouts,
     pub(super) settings: Settings,
+    pub(super) service_max_connections: Option<usize>,
 }
 
 impl Default for Setup {
@@ -36,6 +37,7 @@ impl Default for Setup {
             workers: 1,
             timeouts: Timeouts { connect: LONG, client: LONG, server: LONG },
             settings: Settings::default(),
+            service_max_connections: None,
         }
     }
 }
@@ -46,11 +48,17 @@ impl Setup {
         let mut address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut listeners = Vec::new();
         for _ in 0..self.workers {
-            let listener = listen(address, |socket, address| socket.bind(&address.into())).unwrap();
+            let listener =
+                listen(address, 4096, None, |socket, address| socket.bind(&address.into())).unwrap();
             address = listener.local_addr().unwrap();
             listeners.push(vec![(0, listener)]);
         }
-        let service = ServicePlan { name: "web".into(), timeouts: self.timeouts, backends: targets.len() };
+        let service = ServicePlan {
+            name: "web".into(),
+            max_connections: self.service_max_connections,
+            timeouts: self.timeouts,
+            backends: targets.len(),
+        };
         let (report, reports) = mpsc::sync_channel(1000);
         let proxy = Proxy::start(Plan { services: vec![service] }, listeners, self.settings, move |what| {
             let _ = report.try_send(what);

@@ -59,7 +59,7 @@ fn new_routes_are_for_new_connections_and_open_ones_stay() {
 #[test]
 fn at_the_limit_the_next_client_waits_until_one_has_left() {
     let echo = Backend::echo();
-    let settings = Settings { max_connections: Some(1) };
+    let settings = Settings { max_connections: Some(1), ..Settings::default() };
     let service = Setup { settings, ..Setup::default() }.start(&[(echo.address, 1)]);
     let mut first = service.connect();
     first.write_all(b"a").unwrap();
