@@ -222,7 +222,7 @@ fn haproxy(
     let servers =
         lines(backends.iter().enumerate().map(|(i, backend)| format!("    server web{i} {backend}")));
     let text = format!(
-        "global\n    nbthread {threads}\n    maxconn 9900\n\
+        "global\n    nbthread {threads}\n    maxconn 9800\n    maxpipes 64\n\
          defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 50s\n    timeout server 50s\n{options}\
          listen web\n    bind {address}\n    balance roundrobin\n{servers}"
     );

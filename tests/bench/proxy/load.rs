@@ -347,7 +347,7 @@ impl Load {
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             let ends = event.is_read_closed() || event.is_error();
             match (self.job, client) {
-                (Job::Down, true) | (Job::Up, false) => self.discard(index),
+                (Job::Down, true) | (Job::Up, false) => self.discard(index, ends),
                 (_, false) => self.answer(index, ends),
                 (_, true) => self.take_answer(index, ends)?,
             }
@@ -394,6 +394,8 @@ impl Load {
             }
         }
         match self.job {
+            // Its end came with its last answer, and is told once.
+            _ if ends && !self.running => self.ended(index),
             Job::Connections if ends => self.ended(index),
             Job::Connections => Ok(()),
             _ if end.received < ANSWER => Ok(()),
@@ -447,8 +449,8 @@ impl Load {
         }
     }
 
-    /// Reads without copying until the socket is empty.
-    fn discard(&mut self, index: usize) {
+    /// Reads without copying until the socket is empty; its end is told once.
+    fn discard(&mut self, index: usize, ends: bool) {
         let Some(end) = &mut self.ends[index] else { return };
         if end.client && !end.warm {
             end.warm = true;
@@ -458,7 +460,7 @@ impl Load {
             match rustix::net::recv(&end.socket, &mut self.discarded[..], RecvFlags::TRUNC) {
                 Ok((_, count)) if count > 0 => {
                     self.seen.bytes += count as u64;
-                    if count < DISCARDED {
+                    if count < DISCARDED && !ends {
                         return;
                     }
                 }
