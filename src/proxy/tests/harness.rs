@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -244,6 +245,18 @@ impl Blackhole {
 pub(super) fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
+}
+
+/// Does `deed` in another process of this program, which runs nothing but the test of this name.
+pub(super) fn in_a_process_of_its_own(test: &str, deed: impl FnOnce()) {
+    const HERE: &str = "CHINTHE_TEST_IN_ITS_OWN_PROCESS";
+    if std::env::var_os(HERE).is_some() {
+        return deed();
+    }
+    let this = std::env::current_exe().unwrap();
+    let output = Command::new(this).args(["--exact", test]).env(HERE, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 /// Waits for `condition`, and fails when it doesn't come.

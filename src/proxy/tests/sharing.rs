@@ -75,6 +75,35 @@ fn at_the_limit_the_next_client_waits_until_one_has_left() {
 }
 
 #[test]
+fn at_its_services_own_limit_the_next_client_waits_too() {
+    let echo = Backend::echo();
+    let service = Setup { service_max_connections: Some(1), ..Setup::default() }.start(&[(echo.address, 1)]);
+    let mut first = service.connect();
+    first.write_all(b"a").unwrap();
+    first.read_exact(&mut [0]).unwrap();
+    let mut second = service.connect();
+    second.write_all(b"b").unwrap();
+    wait_until(|| service.counters().accept_pauses == 1);
+    assert_eq!(service.counters().services[0].active, 1);
+    drop(first);
+    second.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn weighted_shares_are_exact_to_the_connection_with_two_workers_and_many_clients() {
+    let backends: Vec<_> = (0..3).map(|_| Backend::named("")).collect();
+    let targets: Vec<_> = backends.iter().zip([1, 2, 5]).map(|(b, weight)| (b.address, weight)).collect();
+    let service = Setup { workers: 2, ..Setup::default() }.start(&targets);
+    let address = service.address;
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..100).for_each(|_| drop(read_to_end(&mut client_of(address)))));
+        }
+    });
+    assert_eq!(service.shares(), [100, 200, 500]);
+}
+
+#[test]
 fn two_thousand_short_connections_leave_nothing_open() {
     let backend = Backend::echo();
     let service = Setup { workers: 2, ..Setup::default() }.start(&[(backend.address, 1)]);

@@ -229,11 +229,12 @@ impl<'a> Bench<'a> {
                     continue;
                 }
                 self.load.open(mode.job, address, mode.clients)?;
-                let counted = family
-                    .system_calls(self.folder.path(), || self.load.run(Until::Count(COUNTED)).map(drop));
+                let exchanges = if self.options.smoke { COUNTED / 10 } else { COUNTED };
+                let deed = || self.load.run(Until::Count(exchanges)).map(drop);
+                let counted = family.system_calls(self.folder.path(), deed);
                 self.load.close()?;
                 match counted {
-                    Ok(counted) => report.add_system_calls(*mode, contender, COUNTED, &counted),
+                    Ok(counted) => report.add_system_calls(*mode, contender, exchanges, &counted),
                     Err(error) => {
                         eprintln!("system calls aren't counted: {error:#}");
                         return Ok(());
@@ -275,4 +276,4 @@ mod tempdir {
 /// How many backends there are.
 const BACKENDS: usize = 2;
 /// Exchanges during which system calls are counted.
-const COUNTED: u64 = 5_000;
+const COUNTED: u64 = 2_000;
