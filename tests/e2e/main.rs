@@ -8,6 +8,7 @@ mod administration;
 mod backends;
 mod cluster;
 mod failover;
+mod full_rate;
 mod harness;
 mod lab;
 mod left_behind;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             left_behind::TESTS,
             pair::TESTS,
             failover::TESTS,
+            full_rate::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,

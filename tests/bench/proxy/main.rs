@@ -9,6 +9,7 @@
 
 mod contenders;
 mod copy;
+mod instructions;
 mod load;
 mod picture;
 mod process;
@@ -67,6 +68,12 @@ struct Options {
     /// Everything once, in seconds, to see that it works.
     #[arg(long)]
     smoke: bool,
+    /// Nothing but the instructions of a request and of a connection, compared with those on record.
+    #[arg(long)]
+    instructions: bool,
+    /// Records them.
+    #[arg(long)]
+    record_instructions: bool,
     /// Where the figures go as JSON.
     #[arg(long, default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/proxy.json"))]
     json: PathBuf,
@@ -83,7 +90,13 @@ fn main() -> Result<()> {
     if arguments.first().is_some_and(|first| first == copy::ROLE) {
         return copy::main(&arguments[1..]);
     }
+    if arguments.first().is_some_and(|first| first == instructions::ROLE) {
+        return instructions::proxy(&arguments[1..]);
+    }
     let options = Options::parse();
+    if options.instructions || options.record_instructions {
+        return instructions::main(options.record_instructions, tempdir::Folder::new()?.path());
+    }
     let modes = MODES.iter().filter(|mode| chosen(&options.modes, mode.name)).copied().collect::<Vec<_>>();
     let mut contenders = Vec::new();
     for contender in Contender::ALL.into_iter().filter(|one| chosen(&options.contenders, one.name())) {
