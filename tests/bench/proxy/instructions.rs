@@ -141,7 +141,7 @@ pub(crate) fn proxy(arguments: &[String]) -> Result<()> {
     let [backend] = arguments else { bail!("one backend") };
     let bind = |socket: &socket2::Socket, address: SocketAddr| socket.bind(&address.into());
     let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), 64, None, bind)?;
-    println!("{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
     let minute = Duration::from_secs(60);
     let plan = Plan {
         services: vec![ServicePlan {
@@ -154,7 +154,13 @@ pub(crate) fn proxy(arguments: &[String]) -> Result<()> {
     let proxy = Proxy::start(plan, vec![vec![(0, listener)]], Settings::default(), |_| {})?;
     let target = Target { backend: 0, address: backend.parse()?, weight: 1 };
     let route = Route { targets: vec![target], reserve: vec![] };
+    let before = proxy.beats();
     proxy.route(Arc::new(Routes { services: vec![route] }));
+    // Two rounds: the one that was under way, and the one that took the order, or a beat.
+    while proxy.beats().iter().zip(&before).any(|(now, before)| *now < before + 2) {
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    println!("{address}");
     std::io::stdin().read_to_end(&mut Vec::new())?;
     let counters = proxy.stop(Duration::from_secs(5));
     ensure!(counters.services[0].rejected.iter().all(|rejected| *rejected == 0), "clients were rejected");
