@@ -81,7 +81,7 @@ impl Connection {
         tally.active.add(1);
         let tag = around.tag();
         let token = Subject::Connection { slot, tag }.token();
-        let Ok(client) = Side::register(client, &around.registry, token, tag) else {
+        let Ok(client) = Side::connected(client, &around.registry, token, tag) else {
             // epoll's own limit, or memory.
             around.exhausted = true;
             around.tally(service).rejected(Rejection::Resources);
@@ -130,14 +130,14 @@ impl Connection {
                         Ok(answer) => {
                             attempt.side.reset = answer == Answer::ConnectedAndReset;
                             self.connected(around);
-                            self.relay(around)
+                            self.relay(slot, around)
                         }
                         Err(failure) => self.attempt_failed(failure, slot, around),
                     }
                 }
                 Some(_) | None => Fate::Open,
             },
-            Stage::Relaying(_) => self.relay(around),
+            Stage::Relaying(_) => self.relay(slot, around),
         }
     }
 
@@ -168,7 +168,7 @@ impl Connection {
                         return Fate::Over;
                     }
                     relay.upload.end();
-                    return self.relay(around);
+                    return self.relay(slot, around);
                 }
                 Fate::Open
             }
@@ -238,7 +238,7 @@ impl Connection {
             let token = Subject::Connection { slot, tag }.token();
             let congestion_control = around.common.settings.congestion_control.as_deref();
             let opened = attempt::open(target.address, congestion_control).and_then(|socket| {
-                Side::register(socket, &around.registry, token, tag).map_err(|_| Unopened::Exhausted)
+                Side::connecting(socket, &around.registry, token, tag).map_err(|_| Unopened::Exhausted)
             });
             match opened {
                 Ok(side) => {
@@ -313,7 +313,7 @@ impl Connection {
     }
 
     /// Passes on what there is in both directions.
-    fn relay(&mut self, around: &mut Surroundings) -> Fate {
+    fn relay(&mut self, slot: usize, around: &mut Surroundings) -> Fate {
         let Stage::Relaying(relay) = &mut self.stage else { return Fate::Open };
         let (client, backend) = (&mut self.client, &mut relay.side);
         let mut up = Progress::default();
@@ -338,6 +338,11 @@ impl Connection {
                 tally.received.add(up.passed);
                 tally.sent.add(down.passed);
             }
+        }
+        let token = Subject::Connection { slot, tag: client.tag }.token();
+        if client.watch_writes(&around.registry, token).is_err() {
+            // Out of memory, and a connection that would hang.
+            return Fate::Over;
         }
         if relay.upload.is_done() && relay.download.is_done() {
             Fate::Over

@@ -13,7 +13,7 @@
 //! sockets, each registered once, for everything, edge-triggered; an idle connection owns no buffer.
 //!
 //! **In flight** are, in each direction, what the kernel's two socket buffers hold (`net.ipv4.tcp_rmem` and
-//! `tcp_wmem` say how much) and one piece between them: 64 KiB of a copied direction, 256 KiB of a spliced one.
+//! `tcp_wmem` say how much) and one piece between them: 64 KiB of a copied direction, 1 MiB of a spliced one.
 //! While that piece isn't taken nothing more is read, so that a reader who stalls stalls the sender.
 //!
 //! **Timeouts** mean what they mean to `HAProxy` in TCP mode: they are of inactivity, and a byte in either direction

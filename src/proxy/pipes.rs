@@ -49,7 +49,9 @@ impl Pipes {
 }
 
 /// What one pipe holds, and so the most that one direction of a connection keeps in bulk, in bytes.
-pub(super) const PIPE: usize = 256 * 1024;
+///
+/// The most that the kernel lets ordinary users have, unless `fs.pipe-max-size` says otherwise.
+pub(super) const PIPE: usize = 1024 * 1024;
 
 /// How many pipes a worker may have. Who finds none is served by copying.
 pub(super) const PIPES: usize = 64;

@@ -29,6 +29,8 @@ pub(super) struct Side {
     pub(super) readable: bool,
     /// A write may be taken.
     pub(super) writable: bool,
+    /// epoll says when it is writable again.
+    watches_writes: bool,
     /// The other end has said its last byte; everything before it can be read.
     finished: bool,
     /// The socket has an error: a read to the end shows it.
@@ -53,25 +55,51 @@ pub(super) enum Read {
 }
 
 impl Side {
-    /// Registers `socket` for everything that can happen to it, once and for all.
-    pub(super) fn register(
+    /// Registers a `socket` that is connected, and so can be written to: that it can be again is asked when it is
+    /// full for the first time, for a socket that is watched for it wakes the worker for nothing now and then.
+    pub(super) fn connected(
         socket: TcpStream,
         registry: &Registry,
         token: Token,
         tag: u32,
     ) -> io::Result<Self> {
-        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-        registry.register(&mut SourceFd(&socket.as_raw_fd()), token, interest)?;
-        Ok(Self {
+        registry.register(&mut SourceFd(&socket.as_raw_fd()), token, READING)?;
+        Ok(Self { writable: true, watches_writes: false, ..Self::new(socket, tag) })
+    }
+
+    /// Registers a `socket` that is connecting, which it says by being writable.
+    pub(super) fn connecting(
+        socket: TcpStream,
+        registry: &Registry,
+        token: Token,
+        tag: u32,
+    ) -> io::Result<Self> {
+        registry.register(&mut SourceFd(&socket.as_raw_fd()), token, READING | Interest::WRITABLE)?;
+        Ok(Self::new(socket, tag))
+    }
+
+    fn new(socket: TcpStream, tag: u32) -> Self {
+        Self {
             socket,
             tag,
             readable: false,
             writable: false,
+            watches_writes: true,
             finished: false,
             broken: false,
             urgent: false,
             reset: false,
-        })
+        }
+    }
+
+    /// Has epoll say when it is writable again, if it is full and that wasn't asked yet.
+    pub(super) fn watch_writes(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        if !self.writable && !self.watches_writes {
+            let interest = READING | Interest::WRITABLE;
+            registry.reregister(&mut SourceFd(&self.socket.as_raw_fd()), token, interest)?;
+            self.watches_writes = true;
+        }
+        Ok(())
     }
 
     /// Remembers what `event` says.
@@ -233,6 +261,9 @@ fn unacknowledged(socket: &TcpStream) -> io::Result<libc::c_int> {
     let outcome = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if outcome == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
 }
+
+/// What every socket is watched for.
+const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
 /// Neither end waits: what can't be moved at once is moved when epoll says so.
 const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);

@@ -17,7 +17,9 @@ pub(super) struct Timers {
     /// The first of each tick's list.
     heads: Box<[u32]>,
     /// A bit for each place that has entries.
-    occupied: [u64; PLACES / 64],
+    occupied: [u64; WORDS],
+    /// A bit for each word of `occupied` that has any.
+    words: u64,
     links: Vec<Link>,
 }
 
@@ -36,7 +38,8 @@ impl Timers {
             began: now,
             past: 0,
             heads: vec![NOBODY; PLACES].into_boxed_slice(),
-            occupied: [0; PLACES / 64],
+            occupied: [0; WORDS],
+            words: 0,
             links: Vec::new(),
         }
     }
@@ -58,6 +61,7 @@ impl Timers {
             next.previous = slot as u32;
         }
         self.occupied[place / 64] |= 1 << (place % 64);
+        self.words |= 1 << (place / 64);
     }
 
     /// Takes out the connection in `slot`, if it is filed.
@@ -78,6 +82,9 @@ impl Timers {
         }
         if self.heads[place] == NOBODY {
             self.occupied[place / 64] &= !(1 << (place % 64));
+            if self.occupied[place / 64] == 0 {
+                self.words &= !(1 << (place / 64));
+            }
         }
     }
 
@@ -90,8 +97,7 @@ impl Timers {
     /// Takes out one that is due.
     pub(super) fn due(&mut self, now: Instant) -> Option<usize> {
         // Rounded down: what is due within this tick isn't yet.
-        let now = now.saturating_duration_since(self.began).as_nanos() / TICK.as_nanos();
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let now = self.nanoseconds(now) / TICK_NANOSECONDS;
         match self.next_tick().filter(|tick| *tick <= now) {
             Some(tick) => {
                 let slot = self.heads[place(tick)] as usize;
@@ -107,27 +113,34 @@ impl Timers {
 
     /// The first tick that isn't past and has entries.
     fn next_tick(&self) -> Option<u64> {
+        if self.words == 0 {
+            return None;
+        }
         let first = self.past + 1;
         let start = place(first);
         // The first word twice: its later bits are the wheel's beginning, its earlier ones its end.
-        for step in 0..=PLACES / 64 {
-            let index = (start / 64 + step) % (PLACES / 64);
-            let mut word = self.occupied[index];
-            if step == 0 {
-                word &= u64::MAX << (start % 64);
-            }
-            if word != 0 {
-                let found = index * 64 + word.trailing_zeros() as usize;
-                return Some(first + ((found + PLACES - start) % PLACES) as u64);
-            }
-        }
-        None
+        let later = self.occupied[start / 64] & (u64::MAX << (start % 64));
+        let (index, word) = if later == 0 {
+            let after = start / 64 + 1;
+            let index =
+                (after + self.words.rotate_right(after as u32 % 64).trailing_zeros() as usize) % WORDS;
+            (index, self.occupied[index])
+        } else {
+            (start / 64, later)
+        };
+        let found = index * 64 + word.trailing_zeros() as usize;
+        Some(first + ((found + PLACES - start) % PLACES) as u64)
     }
 
     /// The first tick that isn't before `at`.
     fn tick(&self, at: Instant) -> u64 {
-        let ticks = at.saturating_duration_since(self.began).as_nanos().div_ceil(TICK.as_nanos());
-        u64::try_from(ticks).unwrap_or(NOWHERE - 1)
+        self.nanoseconds(at).div_ceil(TICK_NANOSECONDS)
+    }
+
+    /// Since the beginning; enough for five centuries.
+    fn nanoseconds(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.began);
+        since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into())
     }
 }
 
@@ -138,8 +151,11 @@ fn place(tick: u64) -> usize {
 /// How exact a deadline is.
 const TICK: Duration = Duration::from_millis(16);
 
+const TICK_NANOSECONDS: u64 = TICK.as_nanos() as u64;
+
 /// A bit more than a minute: longer than most timeouts, so that their entries are filed once.
 const PLACES: usize = 4096;
+const WORDS: usize = PLACES / 64;
 
 const NOBODY: u32 = u32::MAX;
 const NOWHERE: u64 = u64::MAX;
