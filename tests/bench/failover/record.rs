@@ -13,6 +13,8 @@ pub(crate) struct Report {
     pub(crate) took_s: f64,
     /// Contenders and faults that couldn't be tried here, and why.
     pub(crate) left_out: Vec<LeftOut>,
+    /// What the table is made of.
+    pub(crate) rows: Vec<Summary>,
     pub(crate) runs: Vec<Run>,
     /// Runs that came to nothing.
     pub(crate) broken: Vec<Broken>,
@@ -27,6 +29,37 @@ pub(crate) struct Host {
     pub(crate) debug_build: bool,
     pub(crate) keepalived: String,
     pub(crate) haproxy: String,
+}
+
+/// All runs of one fault, or of its end, on one contender.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary {
+    /// The fault's name, or what undoes it.
+    pub(crate) what: String,
+    pub(crate) fault: String,
+    pub(crate) contender: String,
+    pub(crate) quorum: Quorum,
+    /// From one advertisement to the next.
+    pub(crate) interval_ms: f64,
+    pub(crate) runs: usize,
+    /// Runs after which the cluster wasn't well for as long as it was watched.
+    pub(crate) unsettled: usize,
+    pub(crate) noise_ms: Spread,
+    pub(crate) gap_ms: Spread,
+    pub(crate) failed: Spread,
+    pub(crate) two_answerers_s: Spread,
+    pub(crate) takeovers: Spread,
+    /// What it has to keep to, besides one answerer at a time; keepalived has no limits.
+    pub(crate) limit: Option<String>,
+    /// What it doesn't keep to.
+    pub(crate) breaches: Vec<String>,
+}
+
+/// Middle and worst of some values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) most: f64,
 }
 
 #[derive(Debug, Serialize)]

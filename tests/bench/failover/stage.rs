@@ -25,6 +25,8 @@ pub(crate) struct Mark {
     questions: u64,
     doubles: u64,
     takeovers: u64,
+    /// The client's last answer by then, unless it had been without one for long already.
+    answered: Option<Instant>,
 }
 
 const VIP: Ipv4Addr = *TARGET.ip();
@@ -71,6 +73,7 @@ impl Stage {
             questions: self.witness.questions(),
             doubles: self.witness.double_answers(),
             takeovers: self.cluster.takeovers(),
+            answered: self.prober.last_answer().filter(|answered| answered.elapsed() < TIMEOUT),
             at: Instant::now(),
         }
     }
@@ -86,13 +89,14 @@ impl Stage {
             }
             settled.is_some() && mark.at.elapsed() >= watch.least
         });
-        let gap = self.prober.gap(mark.at);
         let lasted = mark.at.elapsed();
         // An exchange that was under way at the mark had been begun by then.
         let since = mark.at.checked_sub(TIMEOUT).unwrap_or(mark.at);
         let exchanges = self.prober.exchanges(since);
         let ended = || exchanges.iter().filter(|exchange| exchange.ended >= mark.at);
         let failed = || ended().filter(|exchange| exchange.outcome.is_err());
+        let answers = ended().filter(|exchange| exchange.outcome.is_ok()).map(|exchange| exchange.ended);
+        let gap = longest(mark.answered.unwrap_or(mark.at), answers, mark.at + lasted);
         let questions = self.witness.questions() - mark.questions;
         let doubles = self.witness.double_answers() - mark.doubles;
         let last_begun = failed().map(|exchange| exchange.started).max();
@@ -132,6 +136,14 @@ fn pace(contender: &Contender, fault: Fault) -> Duration {
     } else {
         Duration::from_millis(4)
     }
+}
+
+/// The longest time from one answer to the next: a gap that lasts counts as well.
+fn longest(first: Instant, answers: impl Iterator<Item = Instant>, now: Instant) -> Duration {
+    let gap = |(longest, last): (Duration, Instant), next: Instant| {
+        (longest.max(next.saturating_duration_since(last)), next.max(last))
+    };
+    answers.chain([now]).fold((Duration::ZERO, first), gap).0
 }
 
 fn is_ready(node: &Node) -> bool {

@@ -54,6 +54,7 @@ pub(crate) fn sweep(options: &Options) -> Report {
                     let mut report = locked(&shared);
                     print!("[{:4}/{}] ", position + 1, jobs.len());
                     note(&mut report, job, outcome);
+                    report.rows = table::summaries(&report.runs);
                     report.took_s = began.elapsed().as_secs_f64();
                     // Whatever ends the benchmark early, what was measured until then is there.
                     if let Err(e) = write(&report, &options.output) {
@@ -92,8 +93,7 @@ pub(crate) fn one(fault: &str, contender: &str, number: &str) -> ExitCode {
     })
 }
 
-/// Writes the report as JSON, with the table's text beside the figures that it is made of.
-pub(crate) fn write(report: &Report, to: &Path) -> io::Result<()> {
+fn write(report: &Report, to: &Path) -> io::Result<()> {
     let mut file = fs::File::create(to)?;
     serde_json::to_writer_pretty(&mut file, report)?;
     writeln!(file)

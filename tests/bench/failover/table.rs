@@ -5,17 +5,10 @@ use std::fmt::{self, Write};
 use crate::contender::{CONTENDERS, Contender};
 use crate::fault::{FAULTS, Fault};
 use crate::limits::{Limits, Part};
-use crate::record::{Phase, Run};
-
-/// Middle and worst of some values.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) most: f64,
-}
+use crate::record::{Phase, Run, Spread, Summary};
 
 impl Spread {
-    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Self {
+    fn of(values: impl Iterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
         let Some(&most) = values.last() else { return Self::default() };
@@ -36,12 +29,13 @@ impl fmt::Display for Spread {
     }
 }
 
-/// Everything that is known of one fault's part at one contender.
-pub(crate) struct Row<'a> {
+/// What was seen of one fault, or of its end, at one contender.
+struct Row<'a> {
     contender: Contender,
+    fault: Fault,
+    part: Part,
     noise: Spread,
     phases: Vec<&'a Phase>,
-    limits: Option<Limits>,
 }
 
 impl<'a> Row<'a> {
@@ -52,89 +46,73 @@ impl<'a> Row<'a> {
         };
         let phases: Vec<&Phase> = runs.iter().filter_map(phase).collect();
         let noise = Spread::of(runs.iter().map(|run| run.noise_ms));
-        let limits = Limits::of(&contender, fault, part);
-        (!phases.is_empty()).then_some(Self { contender, noise, phases, limits })
+        (!phases.is_empty()).then_some(Self { contender, fault, part, noise, phases })
+    }
+
+    fn summary(&self) -> Summary {
+        Summary {
+            what: title(self.fault, self.part),
+            fault: self.fault.name().into(),
+            contender: self.contender.name.into(),
+            quorum: self.contender.quorum(),
+            interval_ms: self.contender.interval.as_secs_f64() * 1000.0,
+            runs: self.phases.len(),
+            unsettled: self.phases.iter().filter(|phase| phase.settled_ms.is_none()).count(),
+            noise_ms: self.noise,
+            gap_ms: self.spread(|phase| phase.gap_ms),
+            failed: self.spread(|phase| phase.failed as f64),
+            two_answerers_s: self.spread(|phase| phase.two_answerers_s),
+            takeovers: self.spread(|phase| phase.takeovers as f64),
+            limit: self.limits().map(|limits| limits.to_string()),
+            breaches: self.breaches(),
+        }
+    }
+
+    fn limits(&self) -> Option<Limits> {
+        Limits::of(&self.contender, self.fault, self.part)
     }
 
     fn spread(&self, value: impl Fn(&Phase) -> f64) -> Spread {
         Spread::of(self.phases.iter().map(|phase| value(phase)))
     }
 
-    fn gap(&self) -> Spread {
-        self.spread(|phase| phase.gap_ms)
-    }
-
     /// What it doesn't keep to. A limit below the noise is read as that noise.
-    pub(crate) fn breaches(&self) -> Vec<String> {
-        let Some(limits) = self.limits else { return Vec::new() };
+    fn breaches(&self) -> Vec<String> {
+        let Some(limits) = self.limits() else { return Vec::new() };
         let mut breaches = Vec::new();
         let mut check = |what: &str, value: f64, limit: Option<f64>| {
             if let Some(limit) = limit.filter(|&limit| value > limit) {
                 breaches.push(format!("{what} {} > {}", short(value), short(limit)));
             }
         };
-        let (gap, noise) = (self.gap(), self.noise);
+        let (gap, noise) = (self.spread(|phase| phase.gap_ms), self.noise);
         check("median gap", gap.median, limits.gap_ms.map(|(median, _)| median.max(noise.median)));
         check("longest gap", gap.most, limits.gap_ms.map(|(_, most)| most.max(noise.most)));
         let lasted = self.spread(|phase| phase.failed_for_ms).most;
-        check("requests failed for ms", lasted, limits.failed_for_ms.map(|limit| limit.max(noise.most)));
+        check("failed for ms", lasted, limits.failed_for_ms.map(|limit| limit.max(noise.most)));
         let failed = self.spread(|phase| phase.failed as f64).most;
         check("failed", failed, limits.failed.map(|limit| limit as f64));
-        check("two answerers for s", self.spread(|phase| phase.two_answerers_s).most, limits.two_answerers_s);
+        check("two for s", self.spread(|phase| phase.two_answerers_s).most, limits.two_answerers_s);
         let takeovers = self.spread(|phase| phase.takeovers as f64).most;
         check("takeovers", takeovers, limits.takeovers.map(|limit| limit as f64));
         breaches
     }
+}
 
-    fn verdict(&self) -> String {
-        let breaches = self.breaches();
-        match (self.limits, breaches.is_empty()) {
-            (None, _) => String::new(),
-            (Some(_), true) => "kept".into(),
-            (Some(_), false) => breaches.join(", "),
-        }
-    }
-
-    fn limit(&self) -> String {
-        let Some(limits) = self.limits else { return String::new() };
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        if let Some((median, most)) = limits.gap_ms {
+        if let Some((median, most)) = self.gap_ms {
             parts.push(match (median < most, most.is_finite()) {
                 (true, true) => format!("{median} / {most} ms"),
                 (true, false) => format!("{median} / – ms"),
                 (false, _) => format!("{most} ms"),
             });
         }
-        if limits.failed_for_ms.is_some() {
-            parts.push("in flight".into());
-        }
-        parts.extend(limits.failed.map(|limit| format!("{limit} failed")));
-        parts.extend(limits.takeovers.map(|limit| format!("{limit} takeovers")));
-        parts.join(", ")
-    }
-
-    fn print(&self, to: &mut String) {
-        let unsettled = self.phases.iter().filter(|phase| phase.settled_ms.is_none()).count();
-        let runs = match unsettled {
-            0 => self.phases.len().to_string(),
-            some => format!("{} ({some} unsettled)", self.phases.len()),
-        };
-        line(
-            to,
-            &[
-                self.contender.name,
-                &self.contender.quorum().to_string(),
-                &format!("{} ms", self.contender.interval.as_millis()),
-                &runs,
-                &self.noise.to_string(),
-                &self.gap().to_string(),
-                &self.spread(|phase| phase.failed as f64).to_string(),
-                &format!("{:.2}", self.spread(|phase| phase.two_answerers_s)),
-                &self.spread(|phase| phase.takeovers as f64).to_string(),
-                &self.limit(),
-                &self.verdict(),
-            ],
-        );
+        parts.extend(self.failed_for_ms.map(|_| "in flight".into()));
+        parts.extend(self.failed.map(|limit| format!("{limit} failed")));
+        parts.extend(self.takeovers.map(|limit| format!("{limit} takeovers")));
+        f.write_str(&parts.join(", "))
     }
 }
 
@@ -149,61 +127,85 @@ const HEADER: [&str; 11] = [
     "two answerers s",
     "takeovers",
     "limit",
-    "chinthe",
+    "",
 ];
 const IDLE_HEADER: [&str; 8] =
     ["contender", "quorum", "every", "runs", "holder CPU %", "others CPU %", "RSS MiB", "PSS MiB"];
 
+/// Every row of the table but those of doing nothing.
+pub(crate) fn summaries(runs: &[Run]) -> Vec<Summary> {
+    let mut summaries = Vec::new();
+    for fault in FAULTS {
+        let suffered = suffered(runs, fault);
+        for part in [Part::Fault, Part::End] {
+            let rows = suffered.iter().filter_map(|(who, runs)| Row::of(runs, *who, fault, part));
+            summaries.extend(rows.map(|row| row.summary()));
+        }
+    }
+    summaries
+}
+
 /// The whole result, as Markdown. Two figures are median and maximum.
 pub(crate) fn table(runs: &[Run]) -> String {
     let mut text = String::new();
-    for fault in FAULTS {
-        let of = |contender: Contender| {
-            let chosen = |run: &&Run| run.fault == fault.name() && run.contender == contender.name;
-            (contender, runs.iter().filter(chosen).collect::<Vec<_>>())
-        };
-        let contenders: Vec<_> =
-            CONTENDERS.into_iter().map(of).filter(|(_, runs)| !runs.is_empty()).collect();
-        if contenders.is_empty() {
-            continue;
+    let mut title = String::new();
+    for row in summaries(runs) {
+        if row.what != title {
+            head(&mut text, &row.what, &HEADER);
+            title.clone_from(&row.what);
         }
-        if fault == Fault::Idle {
-            head(&mut text, "Idle: checks every 100 ms, nobody asks anything", &IDLE_HEADER);
-            contenders.iter().for_each(|(contender, runs)| idle_row(&mut text, contender, runs));
-            continue;
-        }
-        for (part, title) in [(Part::Fault, fault.sentence()), (Part::End, fault.undoing())] {
-            let rows: Vec<Row<'_>> = contenders
-                .iter()
-                .filter_map(|(contender, runs)| Row::of(runs, *contender, fault, part))
-                .collect();
-            if !rows.is_empty() {
-                let after =
-                    if part == Part::End { format!("{}: {title}", fault.name()) } else { title.into() };
-                head(&mut text, &after, &HEADER);
-                rows.iter().for_each(|row| row.print(&mut text));
-            }
-        }
+        print(&mut text, &row);
+    }
+    let idle = suffered(runs, Fault::Idle);
+    if !idle.is_empty() {
+        head(&mut text, "nothing happens: checks every 100 ms, no client", &IDLE_HEADER);
+        idle.iter().for_each(|(contender, runs)| idle_row(&mut text, contender, runs));
     }
     text
 }
 
-/// All that chinthe doesn't keep to, a line each.
-pub(crate) fn breaches(runs: &[Run]) -> Vec<String> {
-    let mut breaches = Vec::new();
-    for fault in FAULTS {
-        for contender in CONTENDERS {
-            let chosen = |run: &&Run| run.fault == fault.name() && run.contender == contender.name;
-            let runs: Vec<&Run> = runs.iter().filter(chosen).collect();
-            for (part, when) in [(Part::Fault, "at"), (Part::End, "after")] {
-                let row = Row::of(&runs, contender, fault, part);
-                for breach in row.iter().flat_map(Row::breaches) {
-                    breaches.push(format!("{} {when} {}: {breach}", contender.name, fault.name()));
-                }
-            }
-        }
+/// The runs of this fault, by contender.
+fn suffered(runs: &[Run], fault: Fault) -> Vec<(Contender, Vec<&Run>)> {
+    let of = |contender: Contender| {
+        let chosen = |run: &&Run| run.fault == fault.name() && run.contender == contender.name;
+        (contender, runs.iter().filter(chosen).collect::<Vec<_>>())
+    };
+    CONTENDERS.into_iter().map(of).filter(|(_, runs)| !runs.is_empty()).collect()
+}
+
+fn title(fault: Fault, part: Part) -> String {
+    match part {
+        Part::Fault => fault.sentence().into(),
+        Part::End => format!("{}: {}", fault.name(), fault.undoing()),
     }
-    breaches
+}
+
+fn print(to: &mut String, row: &Summary) {
+    let runs = match row.unsettled {
+        0 => row.runs.to_string(),
+        some => format!("{} ({some} unsettled)", row.runs),
+    };
+    let verdict = match (&row.limit, row.breaches.is_empty()) {
+        (None, _) => String::new(),
+        (Some(_), true) => "kept".into(),
+        (Some(_), false) => row.breaches.join(", "),
+    };
+    line(
+        to,
+        &[
+            &row.contender,
+            &row.quorum.to_string(),
+            &format!("{} ms", row.interval_ms),
+            &runs,
+            &row.noise_ms.to_string(),
+            &row.gap_ms.to_string(),
+            &row.failed.to_string(),
+            &format!("{:.2}", row.two_answerers_s),
+            &row.takeovers.to_string(),
+            row.limit.as_deref().unwrap_or_default(),
+            &verdict,
+        ],
+    );
 }
 
 fn idle_row(to: &mut String, contender: &Contender, runs: &[&Run]) {
