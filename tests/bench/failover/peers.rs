@@ -72,7 +72,10 @@ fn refused(contender: &Contender) -> Option<String> {
     };
     let outcome = match checked() {
         Ok(output) if output.status.success() => None,
-        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Some(said.lines().next().unwrap_or("its configuration is refused").to_owned())
+        }
         Err(e) => Some(format!("{CHINTHE} check: {e}")),
     };
     // What is left is overwritten by the next call.

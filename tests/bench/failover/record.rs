@@ -46,6 +46,7 @@ pub(crate) struct Summary {
     pub(crate) unsettled: usize,
     pub(crate) noise_ms: Spread,
     pub(crate) gap_ms: Spread,
+    pub(crate) client_late_ms: Spread,
     pub(crate) failed: Spread,
     pub(crate) two_answerers_s: Spread,
     pub(crate) takeovers: Spread,
@@ -105,6 +106,9 @@ pub(crate) struct Phase {
     pub(crate) settled_ms: Option<f64>,
     /// The longest time from one answer to the next.
     pub(crate) gap_ms: f64,
+    /// The longest time in which the client, kept waiting by a busy machine, asked nothing: of a gap that isn't longer
+    /// the cluster may know nothing.
+    pub(crate) client_late_ms: f64,
     /// Exchanges that ended.
     pub(crate) requests: usize,
     /// Those among them that failed.

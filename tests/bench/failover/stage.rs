@@ -102,9 +102,14 @@ impl Stage {
         let last_begun = failed().map(|exchange| exchange.started).max();
         let first_ended = failed().map(|exchange| exchange.ended).min();
         let spread = last_begun.zip(first_ended).map(|(last, first)| last.saturating_duration_since(first));
+        let mut begun: Vec<Instant> = exchanges.iter().map(|exchange| exchange.started).collect();
+        begun.sort();
+        // What is still under way was begun after them; its end isn't waited for.
+        let late = begun.windows(2).map(|pair| pair[1].saturating_duration_since(pair[0])).max();
         Phase {
             settled_ms: settled.map(millis),
             gap_ms: millis(gap),
+            client_late_ms: late.map_or(0.0, millis),
             requests: ended().count(),
             failed: failed().count(),
             failed_for_ms: spread.map_or(0.0, millis),

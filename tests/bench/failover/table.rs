@@ -60,6 +60,7 @@ impl<'a> Row<'a> {
             unsettled: self.phases.iter().filter(|phase| phase.settled_ms.is_none()).count(),
             noise_ms: self.noise,
             gap_ms: self.spread(|phase| phase.gap_ms),
+            client_late_ms: self.spread(|phase| phase.client_late_ms),
             failed: self.spread(|phase| phase.failed as f64),
             two_answerers_s: self.spread(|phase| phase.two_answerers_s),
             takeovers: self.spread(|phase| phase.takeovers as f64),
@@ -116,13 +117,14 @@ impl fmt::Display for Limits {
     }
 }
 
-const HEADER: [&str; 11] = [
+const HEADER: [&str; 12] = [
     "contender",
     "quorum",
     "every",
     "runs",
     "noise ms",
     "gap ms",
+    "client late ms",
     "failed",
     "two answerers s",
     "takeovers",
@@ -199,6 +201,7 @@ fn print(to: &mut String, row: &Summary) {
             &runs,
             &row.noise_ms.to_string(),
             &row.gap_ms.to_string(),
+            &row.client_late_ms.to_string(),
             &row.failed.to_string(),
             &format!("{:.2}", row.two_answerers_s),
             &row.takeovers.to_string(),
