@@ -2,14 +2,14 @@
 
 use std::io;
 
-use chinthe::lab::{ConfigSource, Lab, LabError, Sandbox};
+use chinthe::lab::{ConfigSource, Lab, LabError, Node, Sandbox};
 use rustix::process::Pid;
 
 use crate::contender::Contender;
 use crate::cost::Cost;
 use crate::load::Load;
 use crate::rival::Rival;
-use crate::{settings, switch};
+use crate::{settings, switch, unfenced};
 
 /// Who holds the VIP when all is well: the node with the highest priority.
 pub(crate) const HOLDER: &str = "ha1";
@@ -22,26 +22,28 @@ pub(crate) struct Cluster {
     /// One for each node, or none at all when the nodes run chinthe.
     rivals: Vec<Rival>,
     load: Option<Load>,
+    /// Whether the nodes' kernels can fence a holder.
+    fenced: bool,
     lab: Lab,
 }
 
 impl Cluster {
     /// Starts the contender's programs on as many machines as it has nodes.
     pub(crate) fn start(sandbox: Sandbox, contender: &Contender) -> Result<Self, LabError> {
-        let builder = Lab::builder(sandbox)
+        let lab = Lab::builder(sandbox)
             .nodes(contender.nodes)
             .program(CHINTHE)
-            .config(ConfigSource::Text(settings::chinthe(contender)));
-        if contender.is_ours() {
-            return Ok(Self { rivals: Vec::new(), load: None, lab: builder.start()? });
-        }
-        let lab = builder.without_daemons().start()?;
+            .config(ConfigSource::Text(settings::chinthe(contender)))
+            .without_daemons()
+            .start()?;
         let mut rivals = Vec::new();
         for (number, node) in lab.nodes().iter().enumerate() {
-            let files = settings::files(contender, number).ok_or(LabError::Nobody("it has no files"))?;
-            rivals.push(Rival::start_on(node.machine(), files)?);
+            match settings::files(contender, number) {
+                Some(files) => rivals.push(Rival::start_on(node.machine(), files)?),
+                None => start(node, contender.fenced())?,
+            }
         }
-        Ok(Self { rivals, load: None, lab })
+        Ok(Self { rivals, load: None, fenced: contender.fenced(), lab })
     }
 
     /// The lab that it is in.
@@ -49,9 +51,15 @@ impl Cluster {
         &self.lab
     }
 
+    /// What the holder says of its fence; `None` when it says nothing, or isn't chinthe.
+    pub(crate) fn fence(&self) -> Option<String> {
+        let status = self.lab.node(HOLDER).ok()?.status().ok()?;
+        status["vips"][0]["fence"].as_str().map(str::to_owned)
+    }
+
     /// How often a node has become the holder, as they say themselves.
     pub(crate) fn takeovers(&self) -> u64 {
-        let node = |(number, node): (usize, &chinthe::lab::Node)| match self.rivals.get(number) {
+        let node = |(number, node): (usize, &Node)| match self.rivals.get(number) {
             Some(rival) => rival.takeovers(node.machine()),
             None => node.log_text().matches("to=\"active\"").count() as u64,
         };
@@ -74,7 +82,7 @@ impl Cluster {
     pub(crate) fn start_node(&mut self, node: &str) -> Result<(), LabError> {
         match self.rival(node) {
             Some(rival) => rival.start(),
-            None => self.lab.node(node)?.start(),
+            None => start(self.lab.node(node)?, self.fenced),
         }
     }
 
@@ -178,7 +186,7 @@ impl Cluster {
     }
 
     fn names(&self) -> Vec<&str> {
-        self.lab.nodes().iter().map(chinthe::lab::Node::name).collect()
+        self.lab.nodes().iter().map(Node::name).collect()
     }
 
     fn position(&self, node: &str) -> Option<usize> {
@@ -190,4 +198,16 @@ impl Cluster {
         let position = self.position(node)?;
         self.rivals.get_mut(position)
     }
+}
+
+/// Starts chinthe on a node, which has a kernel that can fence or one that can't.
+fn start(node: &Node, fenced: bool) -> Result<(), LabError> {
+    if fenced {
+        return node.start();
+    }
+    node.start_with(|command| {
+        command.args(["run".as_ref(), "--config".as_ref(), node.config().as_os_str()]);
+        command.args(["--node", node.name()]);
+        unfenced::arrange(command);
+    })
 }

@@ -14,7 +14,7 @@ pub(crate) enum Kind {
     Chinthe {
         /// Of whom a holder needs consent.
         quorum: Quorum,
-        /// Whether the kernel shuts up a holder that isn't heard any more.
+        /// Whether its kernel has what it takes to shut up a holder that isn't heard any more.
         fenced: bool,
     },
     /// keepalived and haproxy as the post configures them.
@@ -97,7 +97,7 @@ impl Contender {
         }
     }
 
-    /// Whether the kernel fences its holder.
+    /// Whether its kernel can fence its holder.
     pub(crate) fn fenced(&self) -> bool {
         matches!(self.kind, Kind::Chinthe { fenced: true, .. })
     }

@@ -22,6 +22,7 @@ mod stage;
 mod sweep;
 mod switch;
 mod table;
+mod unfenced;
 
 use std::env;
 use std::process::ExitCode;

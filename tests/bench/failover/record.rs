@@ -91,6 +91,8 @@ pub(crate) struct Run {
     pub(crate) noise_ms: f64,
     /// Processes that wanted to run, on average of the minute before.
     pub(crate) load: f64,
+    /// Whether the holder was fenced, as it says; `None` when it doesn't.
+    pub(crate) fence: Option<String>,
     /// From the fault until it was got over.
     pub(crate) fault_phase: Option<Phase>,
     /// From its end until the VIP was home.

@@ -33,10 +33,14 @@ pub(crate) fn run(
         run: number,
         noise_ms: noise.as_secs_f64() * 1000.0,
         load: load()?,
+        fence: stage.cluster.fence(),
         fault_phase: None,
         end_phase: None,
         idle: Vec::new(),
     };
+    if !contender.fenced() && run.fence.as_deref() == Some("on") {
+        return Err("its kernel was to be without a fence, and it has one".into());
+    }
     if fault == Fault::Idle {
         run.idle = idle(stage)?;
         return Ok(run);

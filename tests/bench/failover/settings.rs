@@ -117,13 +117,12 @@ pub(crate) fn chinthe(contender: &Contender) -> String {
         Quorum::None => String::new(),
         Quorum::Majority => format!("quorum = \"majority\"\nexpected_nodes = {}\n", contender.nodes),
     };
-    let fence = if contender.fenced() { "" } else { "fence = false\n" };
     format!(
         "[cluster]
 name = \"bench\"
 seeds = [\"192.168.56.21\", \"192.168.56.22\"]
 secret_file = \"/etc/chinthe/secret\"
-{quorum}{fence}
+{quorum}
 [cluster.nodes]
 {addresses}
 [[vip]]
