@@ -60,7 +60,7 @@ impl Cluster {
     /// How often a node has become the holder, as they say themselves.
     pub(crate) fn takeovers(&self) -> u64 {
         let node = |(number, node): (usize, &Node)| match self.rivals.get(number) {
-            Some(rival) => rival.takeovers(node.machine()),
+            Some(_) => Rival::takeovers(node.machine()),
             None => node.log_text().matches("to=\"active\"").count() as u64,
         };
         self.lab.nodes().iter().enumerate().map(node).sum()
@@ -171,11 +171,6 @@ impl Cluster {
     /// Loses so many per cent of what the nodes send each other.
     pub(crate) fn lose(&self, percent: u8) -> Result<(), LabError> {
         switch::lose(&self.names(), percent)
-    }
-
-    /// Has the switch drop nothing any more.
-    pub(crate) fn heal(&self) -> Result<(), LabError> {
-        switch::heal()
     }
 
     /// Keeps every core busy from now on.

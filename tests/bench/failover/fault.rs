@@ -6,6 +6,7 @@ use chinthe::lab::LabError;
 
 use crate::cluster::{Cluster, HOLDER};
 use crate::contender::{Contender, Kind};
+use crate::switch;
 
 /// One fault. It always hits `ha1`, which has the highest priority and so is the holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,7 +223,7 @@ impl Fault {
             Self::PowerOff => cluster.power_on(HOLDER),
             Self::Cable => cluster.lab().machine(HOLDER)?.plug(),
             Self::Freeze | Self::FreezeBoth => cluster.cont(HOLDER),
-            Self::CutOff => cluster.heal(),
+            Self::CutOff => switch::heal(),
             Self::Loss | Self::HeavyLoss | Self::Restart | Self::Idle | Self::Busy => Ok(()),
         }
     }

@@ -86,7 +86,7 @@ pub(crate) struct Run {
     /// From one advertisement to the next.
     pub(crate) interval_ms: f64,
     /// 0, 1, …
-    pub(crate) run: usize,
+    pub(crate) number: usize,
     /// The longest time without an answer in the second before the fault.
     pub(crate) noise_ms: f64,
     /// Processes that wanted to run, on average of the minute before.

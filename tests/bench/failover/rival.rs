@@ -113,8 +113,8 @@ impl Rival {
         }
     }
 
-    /// How often keepalived has become the holder since the node was switched on.
-    pub(crate) fn takeovers(&self, machine: &Machine) -> u64 {
+    /// How often keepalived has become the holder since the machine was switched on.
+    pub(crate) fn takeovers(machine: &Machine) -> u64 {
         let log = fs::read(machine.run_folder().join("keepalived.log")).unwrap_or_default();
         String::from_utf8_lossy(&log).matches("Entering MASTER STATE").count() as u64
     }

@@ -30,7 +30,7 @@ pub(crate) fn run(
         contender: contender.name.into(),
         quorum: contender.quorum(),
         interval_ms: contender.interval.as_secs_f64() * 1000.0,
-        run: number,
+        number,
         noise_ms: noise.as_secs_f64() * 1000.0,
         load: load()?,
         fence: stage.cluster.fence(),

@@ -80,7 +80,8 @@ pub(crate) fn one(fault: &str, contender: &str, number: &str) -> ExitCode {
     };
     let inside = |sandbox: Sandbox| {
         let outcome = run::run(sandbox, fault, &contender, number)
-            .and_then(|run| Ok(println!("{}", serde_json::to_string(&run)?)));
+            .and_then(|run| serde_json::to_string(&run).map_err(Into::into))
+            .map(|line| println!("{line}"));
         let Err(e) = outcome else { return 0 };
         eprintln!("error: {e}");
         // Best effort: a run that failed before there was a lab has no logs.

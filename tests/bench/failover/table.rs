@@ -161,7 +161,9 @@ pub(crate) fn table(runs: &[Run]) -> String {
     let idle = suffered(runs, Fault::Idle);
     if !idle.is_empty() {
         head(&mut text, "nothing happens: checks every 100 ms, no client", &IDLE_HEADER);
-        idle.iter().for_each(|(contender, runs)| idle_row(&mut text, contender, runs));
+        for (contender, runs) in &idle {
+            idle_row(&mut text, contender, runs);
+        }
     }
     text
 }
