@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [init::ARGUMENT] => return init::main(),
+        [sweep::PROBE] => return sweep::probe(),
         [sweep::ARGUMENT, fault, contender, number] => return sweep::one(fault, contender, number),
         _ => {}
     }

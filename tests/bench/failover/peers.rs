@@ -12,6 +12,7 @@ use crate::contender::{Contender, Kind};
 use crate::fault::Fault;
 use crate::record::Host;
 use crate::settings;
+use crate::sweep::PROBE;
 
 /// Where programs are that are meant for root; an ordinary user's PATH leaves them out.
 const FOR_ROOT: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -22,6 +23,16 @@ pub(crate) fn path() -> OsString {
     let all: Vec<PathBuf> = env::split_paths(&usual).chain(FOR_ROOT.map(PathBuf::from)).collect();
     // A folder whose name has a colon in it can't have been in PATH.
     env::join_paths(all).unwrap_or(usual)
+}
+
+/// Why no sandbox can be entered here, and so nobody tried; `None` when one can.
+pub(crate) fn missing_for_all() -> Option<String> {
+    let tried = || Command::new(env::current_exe()?).arg(PROBE).stdin(Stdio::null()).output();
+    match tried() {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(e) => Some(e.to_string()),
+    }
 }
 
 /// Why `contender` can't be tried here; `None` when it can.

@@ -21,6 +21,9 @@ use crate::{peers, run, table};
 /// The argument that makes the program one run; fault, contender and number follow.
 pub(crate) const ARGUMENT: &str = "--run";
 
+/// The argument that makes it only try whether a sandbox can be entered.
+pub(crate) const PROBE: &str = "--probe";
+
 /// For a run beside its phases: to come up, and to end. More makes it broken.
 const BESIDE: Duration = Duration::from_secs(90);
 
@@ -67,6 +70,14 @@ pub(crate) fn sweep(options: &Options) -> Report {
     shared.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the process does that tries.
+pub(crate) fn probe() -> ExitCode {
+    enter(None, |_| 0).unwrap_or_else(|e| {
+        eprintln!("{e}");
+        ExitCode::FAILURE
+    })
+}
+
 /// What one run's process does.
 pub(crate) fn one(fault: &str, contender: &str, number: &str) -> ExitCode {
     // Whoever kills the benchmark kills its runs; each lab follows its run by itself.
@@ -103,6 +114,15 @@ fn write(report: &Report, to: &Path) -> io::Result<()> {
 /// Every row as often as asked for; each round tries every fault on every contender, so that a machine that is busy
 /// for a while is so for all of them.
 fn jobs(options: &Options, left_out: &mut Vec<LeftOut>) -> Vec<Job> {
+    if let Some(why) = peers::missing_for_all() {
+        left_out.extend(
+            options
+                .contenders
+                .iter()
+                .map(|contender| LeftOut { what: contender.name.into(), why: why.clone() }),
+        );
+        return Vec::new();
+    }
     let mut contenders = Vec::new();
     for contender in &options.contenders {
         match peers::missing_for(contender) {
