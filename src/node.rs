@@ -19,6 +19,7 @@ mod start;
 mod throttle;
 mod watchdog;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
@@ -223,13 +224,15 @@ fn assemble(
         metrics,
         snapshots,
         addresses,
-        members: Vec::new(),
+        members: BTreeMap::new(),
         hearsay: Hearsay::new(gossip),
         throttle: throttle::Throttle::default(),
         guard_watch: watchdog::GuardWatch::default(),
         worker_watch: watchdog::WorkerWatch::default(),
         workers_turn: true,
         published_at: clock::now(),
+        looked_at: clock::now(),
+        shown_revision: 0,
         news: true,
         leaving_since: None,
     };
