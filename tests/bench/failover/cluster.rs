@@ -60,7 +60,7 @@ impl Cluster {
     /// How often a node has become the holder, as they say themselves.
     pub(crate) fn takeovers(&self) -> u64 {
         let node = |(number, node): (usize, &Node)| match self.rivals.get(number) {
-            Some(_) => Rival::takeovers(node.machine()),
+            Some(rival) => rival.takeovers(node.machine()),
             None => node.log_text().matches("to=\"active\"").count() as u64,
         };
         self.lab.nodes().iter().enumerate().map(node).sum()

@@ -18,6 +18,8 @@ pub(crate) struct Rival {
     life: Life,
     keepalived_runs: bool,
     haproxy_runs: bool,
+    /// Of the time before the machine was switched on last, when its log was another.
+    former_takeovers: u64,
 }
 
 const KEEPALIVED: &str = "keepalived";
@@ -28,7 +30,8 @@ impl Rival {
     pub(crate) fn start_on(machine: &Machine, files: Files) -> Result<Self, LabError> {
         let life = Life::begin(machine, &files)?;
         let node = machine.name().to_owned();
-        let mut rival = Self { node, files, life, keepalived_runs: false, haproxy_runs: false };
+        let mut rival =
+            Self { node, files, life, keepalived_runs: false, haproxy_runs: false, former_takeovers: 0 };
         rival.start()?;
         Ok(rival)
     }
@@ -100,6 +103,7 @@ impl Rival {
 
     /// Gives the power back, and starts both.
     pub(crate) fn power_on(&mut self, machine: &Machine) -> Result<(), LabError> {
+        self.former_takeovers = self.takeovers(machine);
         machine.boot()?;
         self.life = Life::begin(machine, &self.files)?;
         self.start()
@@ -113,10 +117,11 @@ impl Rival {
         }
     }
 
-    /// How often keepalived has become the holder since the machine was switched on.
-    pub(crate) fn takeovers(machine: &Machine) -> u64 {
+    /// How often keepalived has become the holder.
+    pub(crate) fn takeovers(&self, machine: &Machine) -> u64 {
         let log = fs::read(machine.run_folder().join("keepalived.log")).unwrap_or_default();
-        String::from_utf8_lossy(&log).matches("Entering MASTER STATE").count() as u64
+        let latest = String::from_utf8_lossy(&log).matches("Entering MASTER STATE").count();
+        self.former_takeovers + latest as u64
     }
 
     fn signal(&mut self, program: &str, signal: Signal, all: bool) -> Result<(), LabError> {
