@@ -1,0 +1,134 @@
+//! Holds VIPs and lets go of them: at an order, at a hold's end, and when the daemon is dead.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::Guard;
+use crate::core::{Message, Resignation, Time, VipId};
+use crate::guard::announce::Announcements;
+use crate::guard::clock::now;
+use crate::guard::held::{Hold, Vip};
+use crate::guard::protocol::Report;
+use crate::wire::message;
+
+/// The dead daemon's peers are told this often, this far apart.
+const LAST_WORDS: u32 = 3;
+const BETWEEN_LAST_WORDS: Duration = Duration::from_millis(4);
+
+impl Guard {
+    pub(super) async fn hold(&mut self, vip: usize, until: Time, term: u32) {
+        if let Some(hold) = &mut self.vips[vip].hold {
+            // An order that was late itself doesn't extend what has ended.
+            if now() < hold.until {
+                hold.until = hold.until.max(until);
+                hold.term = term;
+                self.report(&Report::Held { vip, until: until.as_nanos() });
+            }
+            return;
+        }
+        if now() >= until {
+            self.report(&Report::Expired { vip });
+            return;
+        }
+        let interface = self.interfaces[self.vips[vip].interface].index;
+        for at in 0..self.vips[vip].addresses.len() {
+            let address = self.vips[vip].addresses[at];
+            if let Err(error) = self.kernel.add(interface, address).await {
+                self.trouble(&format!("{address} can't be added: {error}"));
+                self.let_go(vip).await;
+                self.report(&Report::Expired { vip });
+                return;
+            }
+        }
+        self.vips[vip].hold = Some(Hold { until, term, announcements: Announcements::start(now()) });
+        self.report(&Report::Held { vip, until: until.as_nanos() });
+        self.announce();
+    }
+
+    /// Removes a VIP's addresses; false when the kernel refused, and they may still be there.
+    pub(super) async fn let_go(&mut self, vip: usize) -> bool {
+        self.vips[vip].hold = None;
+        let interface = self.interfaces[self.vips[vip].interface].index;
+        let mut gone = true;
+        for at in 0..self.vips[vip].addresses.len() {
+            let address = self.vips[vip].addresses[at];
+            if let Err(error) = self.kernel.remove(interface, address).await {
+                // The lease will end it.
+                self.trouble(&format!("{address} can't be removed: {error}"));
+                gone = false;
+            }
+        }
+        gone
+    }
+
+    /// Lets go of what nobody has fed: the daemon hangs, or is too late to be believed.
+    pub(super) async fn expire(&mut self) {
+        let now = now();
+        for vip in 0..self.vips.len() {
+            if self.vips[vip].hold.as_ref().is_some_and(|hold| now >= hold.until)
+                && let Some(word) = self.last_word(vip).await
+            {
+                self.report(&Report::Expired { vip });
+                self.tell_peers(&word);
+            }
+        }
+    }
+
+    pub(super) async fn address_removed(&mut self, interface: u32, address: Ipv4Addr) {
+        let now = now();
+        let ours =
+            |v: &Vip| self.interfaces[v.interface].index == interface && v.addresses.contains(&address);
+        let Some(vip) = self.vips.iter().position(|v| v.hold.is_some() && ours(v)) else { return };
+        // The message may be about an address that is there again: ask the kernel.
+        if self.kernel.addresses(interface).await.is_ok_and(|all| all.contains(&address)) {
+            return;
+        }
+        if self.vips[vip].removed_too_often(now) {
+            self.let_go(vip).await;
+            self.report(&Report::Removed { vip });
+        } else {
+            match self.kernel.add(interface, address).await {
+                Ok(()) => {
+                    self.say_where(vip);
+                    self.report(&Report::Restored { vip });
+                }
+                Err(error) => {
+                    self.trouble(&format!("{address} was removed and can't be added again: {error}"));
+                    self.let_go(vip).await;
+                    self.report(&Report::Removed { vip });
+                }
+            }
+        }
+    }
+
+    /// The daemon is dead: nothing it held may outlive it.
+    pub(super) async fn bury(mut self) {
+        let mut words = Vec::new();
+        for vip in 0..self.vips.len() {
+            words.extend(self.last_word(vip).await);
+        }
+        for round in 0..LAST_WORDS {
+            if round > 0 {
+                tokio::time::sleep(BETWEEN_LAST_WORDS * round).await;
+            }
+            for word in &words {
+                self.tell_peers(word);
+            }
+        }
+    }
+
+    /// Lets go of a VIP that is held, and returns the resignation from it. `None` when it isn't held, and when
+    /// the kernel may still have it: then the lease ends it, and peers see that it answers until then.
+    async fn last_word(&mut self, vip: usize) -> Option<Vec<u8>> {
+        let term = self.vips[vip].hold.as_ref()?.term;
+        let resignation = Resignation { id: 0, vip: VipId(self.vips[vip].id), term, successor: None };
+        self.let_go(vip).await.then(|| message::encode(&Message::Resignation(resignation)))
+    }
+
+    fn tell_peers(&mut self, word: &[u8]) {
+        let sealed = self.voice.seal(word);
+        for peer in &self.peers {
+            let _ = self.mouth.send_to(&sealed, peer);
+        }
+    }
+}
