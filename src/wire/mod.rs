@@ -1,6 +1,7 @@
 //! What encodes: bytes to types and back. No sockets, no clock; decoding never panics.
 
 pub mod arp;
+pub mod beacon;
 pub mod message;
 pub mod seal;
 
