@@ -3,6 +3,7 @@
 pub mod arp;
 pub mod beacon;
 pub mod message;
+pub mod ndp;
 pub mod seal;
 
 use crate::core::{MemberId, VipId};
