@@ -496,3 +496,16 @@ pub(super) fn hold_time(interval: Duration) -> Duration {
     let whole = (interval * 3).clamp(Duration::from_millis(100), LONGEST_HOLD);
     whole.saturating_sub((whole / 8).max(Duration::from_millis(10)))
 }
+
+/// For how long one of the holder's beacons keeps its VIPs from being fenced: a little longer than the hold that is
+/// asked for beside it.
+///
+/// `feed` is how often holds are asked for; beacons leave every `interval`.
+pub(super) fn fence_time(interval: Duration, feed: Duration) -> Duration {
+    if interval <= feed {
+        (interval * 3).max(Duration::from_millis(100))
+    } else {
+        // The last hold may have been asked for an interval after the last beacon.
+        hold_time(interval) + interval + feed
+    }
+}

@@ -45,7 +45,7 @@ pub use self::time::Time;
 pub use self::transition::{Cause, Phases, Transition, Verdict, VipState};
 pub use self::view::Views;
 
-use self::election::{Event, Orders, Surroundings, hold_time};
+use self::election::{Event, Orders, Surroundings, fence_time, hold_time};
 use self::outbox::Outbox;
 use self::reach::Reach;
 use self::readiness::Readiness;
@@ -220,6 +220,11 @@ impl Core {
     /// The nodes' time between two advertisements.
     pub fn interval(&self) -> Duration {
         self.interval
+    }
+
+    /// For how long one of the holder's beacons keeps its VIPs from being fenced.
+    pub fn fence_time(&self) -> Duration {
+        fence_time(self.interval, FEED)
     }
 
     /// Proxy listening, a full round of probes done, membership settled.

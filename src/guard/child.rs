@@ -5,6 +5,7 @@
 //! the channel closes, the guard is the undertaker: it removes the addresses, waits for the kernel's word,
 //! resigns in the daemon's name and ends.
 
+mod fencing;
 mod holding;
 mod leases;
 mod network;
@@ -25,12 +26,16 @@ use crate::wire::seal::{Channel as SealChannel, Sealer};
 use super::address::{Change, Kernel};
 use super::channel::{Channel, Received, awaitable};
 use super::clock::now;
+use super::fence::Fence;
 use super::held::{Interface, REFRESH, Vip};
 use super::protocol::{Order, Report, Start};
 use super::scheduling;
 
 use self::leases::Refreshing;
 use self::prepare::prepare;
+
+/// A guard that holds nothing wakes this seldom by itself.
+const IDLE: Duration = Duration::from_secs(60);
 
 struct Guard {
     channel: AsyncFd<Channel>,
@@ -39,6 +44,10 @@ struct Guard {
     vips: Vec<Vip>,
     refresh_at: Time,
     refreshing: Option<Refreshing>,
+    /// `None` where the kernel has nothing to make one of.
+    fence: Option<Fence>,
+    /// What the daemon was told last: what it is missing, if anything.
+    fence_told: Option<String>,
     voice: Sealer,
     mouth: UdpSocket,
     peers: Vec<SocketAddr>,
@@ -81,13 +90,20 @@ async fn run(channel: Channel) -> io::Result<()> {
     let parts = (voice.key, voice.key_id, voice.cluster);
     let voice = Sealer::from_parts(parts, SealChannel::Guard, MemberId(voice.sender), Boot(voice.boot));
     let refresh_at = now() + REFRESH;
-    let guard = Guard {
+    let (fence, no_fence) = match Fence::open(start.fence, now()) {
+        Ok(fence) => (Some(fence), None),
+        Err(error) => (None, Some(format!("no way to nf_tables: {error}"))),
+    };
+    let mut guard = Guard {
         channel,
         kernel,
         interfaces,
         vips,
         refresh_at,
         refreshing: None,
+        fence,
+        // Whatever there is to tell is something else.
+        fence_told: Some(String::new()),
         voice,
         mouth,
         peers: vec![],
@@ -95,6 +111,10 @@ async fn run(channel: Channel) -> io::Result<()> {
     guard.report(&Report::Started);
     for interface in 0..guard.interfaces.len() {
         guard.report_link(interface);
+    }
+    match no_fence {
+        Some(missing) => guard.report(&Report::Fence { missing: Some(missing) }),
+        None => guard.put_fence_up(None).await,
     }
     guard.work(changes).await
 }
@@ -119,6 +139,7 @@ impl Guard {
             }
             let more = self.read_answers();
             self.expire().await;
+            self.mend_fence().await;
             self.refresh();
             self.announce();
             let deadline = if more { Duration::ZERO } else { self.deadline().since(now()) };
@@ -131,6 +152,7 @@ impl Guard {
                     Some(change) => self.changed(change).await,
                     None => return Err(io::Error::other("the kernel's stream of changes has ended")),
                 },
+                () = fencing::news(self.fence.as_ref()) => {}
                 () = tokio::time::sleep(deadline) => {}
             }
         }
@@ -181,14 +203,25 @@ impl Guard {
         match change {
             Change::AddressRemoved { interface, address } => self.address_removed(interface, address).await,
             Change::Link(link) => {
+                if self.fence.as_ref().is_some_and(|fence| fence.is_outgrown_by(&link)) {
+                    self.put_fence_up(None).await;
+                }
                 let Some(at) = self.interfaces.iter().position(|i| i.index == link.index) else { return };
                 let known = &mut self.interfaces[at];
                 if (known.up, known.mac) != (link.up, link.mac) {
+                    let moved = known.mac != link.mac;
                     (known.up, known.mac) = (link.up, link.mac);
+                    known.neighbours.set_mac(link.mac);
                     self.report_link(at);
+                    if moved {
+                        self.put_fence_up(None).await;
+                    }
                 }
             }
             Change::LinkRemoved { interface } => {
+                if let Some(fence) = &mut self.fence {
+                    fence.forget_interface(interface);
+                }
                 if let Some(at) = self.interfaces.iter().position(|i| i.index == interface) {
                     self.interfaces[at].up = false;
                     self.report_link(at);
@@ -201,11 +234,9 @@ impl Guard {
         let holds = self.vips.iter().filter_map(Vip::deadline).min();
         // A refresh under way is awaited; the next one isn't due before it is done.
         let refresh = self.refreshing.is_none().then_some(self.refresh_at);
-        match (holds, refresh) {
-            (None, _) => now() + Duration::from_secs(60),
-            (Some(hold), None) => hold,
-            (Some(hold), Some(refresh)) => hold.min(refresh),
-        }
+        let idle = now() + IDLE;
+        let held = holds.map_or(idle, |hold| refresh.map_or(hold, |refresh| hold.min(refresh)));
+        self.fence_deadline().map_or(held, |at| held.min(at))
     }
 
     fn report_link(&self, interface: usize) {

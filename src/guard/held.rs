@@ -1,14 +1,13 @@
 //! One VIP in the guard's hands.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
-
-use tokio::io::unix::AsyncFd;
 
 use crate::core::{Mac, Time};
 
-use super::announce::{Announcements, ArpSocket};
+use super::announce::Announcements;
 use super::echo::Echo;
+use super::neighbours::Neighbours;
 
 /// The lease is refreshed this often: four times in its lifetime.
 pub(super) const REFRESH: Duration = Duration::from_millis(500);
@@ -20,7 +19,7 @@ const REMOVALS_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Vip {
     pub(super) id: u64,
-    pub(super) addresses: Vec<Ipv4Addr>,
+    pub(super) addresses: Vec<IpAddr>,
     /// Index into the guard's interfaces.
     pub(super) interface: usize,
     pub(super) hold: Option<Hold>,
@@ -42,7 +41,7 @@ pub(super) struct Hold {
 }
 
 impl Vip {
-    pub(super) fn new(id: u64, addresses: Vec<Ipv4Addr>, interface: usize) -> Self {
+    pub(super) fn new(id: u64, addresses: Vec<IpAddr>, interface: usize) -> Self {
         let (asked_by_ip, answered_by_ip) = (None, None);
         Self { id, addresses, interface, hold: None, asked_by_ip, answered_by_ip, removals: Vec::new() }
     }
@@ -66,9 +65,7 @@ pub(super) struct Interface {
     pub(super) name: String,
     pub(super) mac: Mac,
     pub(super) up: bool,
-    /// Whom probes ask as.
-    pub(super) own_address: Ipv4Addr,
-    pub(super) arp: AsyncFd<ArpSocket>,
+    pub(super) neighbours: Neighbours,
     pub(super) echo: Echo,
 }
 

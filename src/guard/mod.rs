@@ -16,13 +16,15 @@ mod channel;
 mod child;
 pub mod clock;
 mod echo;
+mod fence;
 mod held;
+mod neighbours;
 mod protocol;
 pub mod scheduling;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -65,6 +67,8 @@ pub struct Ward {
     pub vips: Vec<WardVip>,
     /// The node's own address.
     pub address: IpAddr,
+    /// For how long one of the holder's beacons keeps its VIPs from being fenced.
+    pub fence: Duration,
     /// Its own sealing half.
     pub sealer: Sealer,
     /// The node it speaks for.
@@ -78,7 +82,7 @@ pub struct WardVip {
     /// Which, as members know it.
     pub id: VipId,
     /// What is held, together.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// Where.
     pub interface: String,
 }
@@ -122,7 +126,12 @@ impl Guard {
             addresses: vip.addresses.clone(),
             interface: vip.interface.clone(),
         });
-        guard.order(&Order::Start(Start { vips: vips.collect(), address: ward.address, voice }))?;
+        guard.order(&Order::Start(Start {
+            vips: vips.collect(),
+            address: ward.address,
+            fence: ward.fence,
+            voice,
+        }))?;
         match guard.wait()? {
             Report::Started => Ok(guard),
             Report::Refused { error, hint } => Err(GuardError::Refused { error, hint }),

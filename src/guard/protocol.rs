@@ -3,7 +3,8 @@
 //! One document a packet, in order, no answer to an order but where it says so. A socket that is to be bound
 //! travels as a file descriptor beside its order: it is the daemon's own, and stays so.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,8 @@ pub(super) struct Start {
     pub(super) vips: Vec<StartVip>,
     /// The node's own address: resignations leave from it, and probes ask by it.
     pub(super) address: IpAddr,
+    /// For how long a beacon keeps the fence open.
+    pub(super) fence: Duration,
     /// How to speak for the node once it is dead.
     pub(super) voice: Voice,
 }
@@ -45,7 +48,7 @@ pub(super) struct Start {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StartVip {
     pub(super) id: u64,
-    pub(super) addresses: Vec<Ipv4Addr>,
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) interface: String,
 }
 
@@ -133,6 +136,11 @@ pub enum Report {
         vip: usize,
         /// For the first time since it was taken: the takeover is complete.
         first: bool,
+    },
+    /// Whether the kernel ends the VIPs of a holder that hangs: at the start, and on every change.
+    Fence {
+        /// Why it doesn't.
+        missing: Option<String>,
     },
     /// The socket is bound, or isn't.
     Bound {

@@ -88,7 +88,14 @@ pub(super) struct Vip {
 
 impl Vip {
     pub(super) fn new() -> Self {
-        Self { facts: VipFacts { since: Timestamp::now(), address_present: false }, taken: None }
+        Self {
+            facts: VipFacts {
+                since: Timestamp::now(),
+                address_present: false,
+                fence_missing: Some("not put up yet".into()),
+            },
+            taken: None,
+        }
     }
 }
 
@@ -214,11 +221,27 @@ impl Driver {
             }
             Report::Link { vip, up, mac } => self.handle(Input::Link { vip, up, mac: Mac(mac) }),
             Report::Announced { vip, first } => self.announced(vip, first),
+            Report::Fence { missing } => self.fence_changed(missing.as_deref()),
             Report::Trouble { text } => tracing::warn!("the guard has trouble: {text}"),
             Report::Started | Report::Refused { .. } | Report::Bound { .. } => {
                 tracing::warn!(?report, "the guard said something that wasn't asked");
             }
         }
+    }
+
+    fn fence_changed(&mut self, missing: Option<&str>) {
+        match missing {
+            None => tracing::info!("the fence is up: the kernel ends the VIPs of a daemon that hangs"),
+            Some(reason) => {
+                tracing::warn!(
+                    reason,
+                    "no fence: a daemon that hangs together with its guard is ended by the lease"
+                );
+            }
+        }
+        let missing = missing.map(str::to_owned);
+        self.vips.iter_mut().for_each(|vip| vip.facts.fence_missing.clone_from(&missing));
+        self.news = true;
     }
 
     fn announced(&mut self, vip: usize, first: bool) {
@@ -398,7 +421,7 @@ impl Driver {
             return;
         }
         self.tell_of_members(now);
-        let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts).collect();
+        let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts.clone()).collect();
         let snapshot = snapshot::take(
             &self.core,
             &self.config,

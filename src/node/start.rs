@@ -47,7 +47,8 @@ pub(super) struct Wards {
     keyring: Keyring,
     sender: MemberId,
     address: IpAddr,
-    vips: Vec<(core::VipId, Vec<std::net::Ipv4Addr>, String)>,
+    fence: Duration,
+    vips: Vec<(core::VipId, Vec<IpAddr>, String)>,
 }
 
 impl Wards {
@@ -62,6 +63,7 @@ impl Wards {
         let guard = Guard::start(&Ward {
             vips: vips.collect(),
             address: self.address,
+            fence: self.fence,
             sealer: self.keyring.sealer(Channel::Guard, self.sender, boot),
             sender: self.sender,
             boot,
@@ -92,7 +94,9 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     let admin = admin(&config)?;
 
     let vips = config.vips.iter().zip(interfaces);
-    let vips = vips.map(|(vip, interface)| (vip_id(&vip.name), ipv4(vip), interface)).collect();
+    let vips = vips
+        .map(|(vip, interface)| (vip_id(&vip.name), vip.addresses.iter().map(|a| a.ip).collect(), interface))
+        .collect();
     let gossip = gossip::Settings {
         name: identity.name.clone(),
         address: SocketAddr::new(identity.address, peers::PORT),
@@ -105,11 +109,11 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
         cookies: mine.cookies,
         own: std::collections::BTreeMap::new(),
     };
-    let wards = Wards { keyring, sender: me, address: identity.address, vips };
+    let mut core = Core::new(settings(&config, &identity, &digest), clock::now());
+    let wards = Wards { keyring, sender: me, address: identity.address, fence: core.fence_time(), vips };
     let (mut guard, boot) = wards.start().map_err(refused_guard)?;
     let listeners = listen(&config, &mut guard)?;
 
-    let mut core = Core::new(settings(&config, &identity, &digest), clock::now());
     core.set_guard(boot);
     for service in 0..config.services.len() {
         core.handle(core::Input::Listening { service, listening: true }, clock::now());
@@ -208,15 +212,6 @@ fn admin(config: &Config) -> Result<admin::Listeners, RunError> {
         None => None,
     };
     Ok(admin::Listeners { tcp, socket })
-}
-
-fn ipv4(vip: &config::Vip) -> Vec<std::net::Ipv4Addr> {
-    let v4 = |address: &config::VipAddress| match address.ip {
-        IpAddr::V4(ip) => Some(ip),
-        // The file's judge has refused it.
-        IpAddr::V6(_) => None,
-    };
-    vip.addresses.iter().filter_map(v4).collect()
 }
 
 /// What the file says of where the others are; names are resolved later, and again and again.

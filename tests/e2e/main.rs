@@ -8,10 +8,12 @@ mod administration;
 mod backends;
 mod cluster;
 mod failover;
+mod fence;
 mod harness;
 mod lab;
 mod left_behind;
 mod logs;
+mod nftables;
 mod node;
 mod pair;
 mod prometheus;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
             left_behind::TESTS,
             pair::TESTS,
             failover::TESTS,
+            fence::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,

@@ -1,6 +1,6 @@
 //! Holds VIPs and lets go of them: at an order, at a hold's end, and when the daemon is dead.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Guard;
@@ -14,6 +14,9 @@ use crate::wire::message;
 /// The dead daemon's peers are told this often, this far apart.
 const LAST_WORDS: u32 = 3;
 const BETWEEN_LAST_WORDS: Duration = Duration::from_millis(4);
+
+/// An address that takes the kernel longer than this to add.
+const LATE: Duration = Duration::from_millis(20);
 
 impl Guard {
     pub(super) async fn hold(&mut self, vip: usize, until: Time, term: u32) {
@@ -30,6 +33,9 @@ impl Guard {
             self.report(&Report::Expired { vip });
             return;
         }
+        // Open before there is anything to let through: what is answered meanwhile would be lost.
+        self.open_fence(vip).await;
+        let opened_at = now();
         let interface = self.interfaces[self.vips[vip].interface].index;
         for at in 0..self.vips[vip].addresses.len() {
             let address = self.vips[vip].addresses[at];
@@ -40,6 +46,10 @@ impl Guard {
                 return;
             }
         }
+        if now().since(opened_at) > LATE {
+            // The kernel took so long that the fence may have shut before the first beacon leaves.
+            self.open_fence(vip).await;
+        }
         self.vips[vip].hold = Some(Hold { until, term, announcements: Announcements::start(now()) });
         self.report(&Report::Held { vip, until: until.as_nanos() });
         self.announce();
@@ -48,6 +58,8 @@ impl Guard {
     /// Removes a VIP's addresses; false when the kernel refused, and they may still be there.
     pub(super) async fn let_go(&mut self, vip: usize) -> bool {
         self.vips[vip].hold = None;
+        // At once, whatever the kernel's network configuration is locked for.
+        self.shut_fence(vip).await;
         let interface = self.interfaces[self.vips[vip].interface].index;
         let mut gone = true;
         for at in 0..self.vips[vip].addresses.len() {
@@ -57,6 +69,9 @@ impl Guard {
                 self.trouble(&format!("{address} can't be removed: {error}"));
                 gone = false;
             }
+        }
+        if gone {
+            self.leave_fence(vip);
         }
         gone
     }
@@ -74,7 +89,7 @@ impl Guard {
         }
     }
 
-    pub(super) async fn address_removed(&mut self, interface: u32, address: Ipv4Addr) {
+    pub(super) async fn address_removed(&mut self, interface: u32, address: IpAddr) {
         let now = now();
         let ours =
             |v: &Vip| self.interfaces[v.interface].index == interface && v.addresses.contains(&address);
@@ -113,6 +128,12 @@ impl Guard {
             }
             for word in &words {
                 self.tell_peers(word);
+            }
+            if round == 0
+                && let Some(fence) = &self.fence
+            {
+                // Without it, or with one that stays, nothing is fenced that anybody holds.
+                let _ = fence.take_down().await;
             }
         }
     }

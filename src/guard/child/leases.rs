@@ -1,7 +1,7 @@
 //! Keeps the leases of held addresses, without ever waiting for it.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use futures_util::FutureExt;
@@ -12,7 +12,7 @@ use crate::guard::clock::now;
 use crate::guard::held::REFRESH;
 
 /// What became of one address.
-type Outcome = Result<(), (Ipv4Addr, io::Error)>;
+type Outcome = Result<(), (IpAddr, io::Error)>;
 /// Leases being refreshed.
 pub(super) type Refreshing = Pin<Box<dyn Future<Output = Vec<Outcome>>>>;
 
@@ -26,6 +26,7 @@ impl Guard {
             return;
         }
         self.refresh_at = now() + REFRESH;
+        self.refresh_fence();
         let held = self.vips.iter().filter(|vip| vip.hold.is_some());
         let leases =
             held.flat_map(|vip| vip.addresses.iter().map(|a| (self.interfaces[vip.interface].index, *a)));

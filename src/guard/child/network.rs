@@ -9,7 +9,6 @@ use crate::guard::clock::now;
 use crate::guard::echo;
 use crate::guard::held::Interface;
 use crate::guard::protocol::Report;
-use crate::wire::arp::Packet;
 
 /// So many packets of the network's are read before orders are looked at again.
 const PORTION: usize = 256;
@@ -29,10 +28,9 @@ impl Guard {
     }
 
     pub(super) fn say_where(&self, vip: usize) {
-        let interface = &self.interfaces[self.vips[vip].interface];
+        let neighbours = &self.interfaces[self.vips[vip].interface].neighbours;
         for address in &self.vips[vip].addresses {
-            let packet = Packet::announcement(*address, interface.mac);
-            if let Err(error) = interface.arp.get_ref().send(&packet, None) {
+            if let Err(error) = neighbours.announce(*address) {
                 self.trouble(&format!("{address} can't be announced: {error}"));
             }
         }
@@ -49,10 +47,9 @@ impl Guard {
             known.addresses.iter().for_each(|address| interface.echo.ask(*address));
         }
         for address in &known.addresses {
-            let question = Packet::request(*address, interface.own_address, interface.mac);
             for to in [None, mac].into_iter().take(1 + usize::from(mac.is_some())) {
                 // A link that is down can't be asked by; the daemon knows about links.
-                let _ = interface.arp.get_ref().send(&question, to);
+                let _ = interface.neighbours.ask(*address, to);
             }
         }
         self.report(&Report::Probed { vip });
@@ -72,17 +69,13 @@ impl Guard {
         let mut seen: Vec<(usize, Mac)> = Vec::new();
         for (index, interface) in self.interfaces.iter().enumerate() {
             // A flood is read in portions: orders come first.
-            let packets = std::iter::from_fn(|| interface.arp.get_ref().receive()).take(PORTION);
-            for (read, packet) in packets.enumerate() {
-                more |= read + 1 == PORTION;
-                if packet.sender_mac == interface.mac {
-                    continue;
-                }
+            for (read, claim) in interface.neighbours.claims(PORTION).enumerate() {
+                more |= read + 1 >= PORTION;
+                let Ok((address, mac)) = claim else { continue };
                 for (vip, known) in self.vips.iter().enumerate() {
-                    let claimed =
-                        known.interface == index && known.addresses.iter().any(|a| packet.claims(*a));
-                    if claimed && !seen.contains(&(vip, packet.sender_mac)) && seen.len() < PORTION {
-                        seen.push((vip, packet.sender_mac));
+                    let claimed = known.interface == index && known.addresses.contains(&address);
+                    if claimed && !seen.contains(&(vip, mac)) && seen.len() < PORTION {
+                        seen.push((vip, mac));
                     }
                 }
             }
@@ -99,11 +92,7 @@ impl Guard {
 pub(super) async fn any_readable(interfaces: &[Interface]) {
     poll_fn(|context| {
         for interface in interfaces {
-            if let Poll::Ready(ready) = interface.arp.poll_read_ready(context) {
-                // Whatever has come is read next.
-                if let Ok(mut ready) = ready {
-                    ready.clear_ready();
-                }
+            if interface.neighbours.poll(context).is_ready() {
                 return Poll::Ready(());
             }
         }
