@@ -46,6 +46,8 @@ pub struct Election {
     defended_at: Option<Time>,
     /// When this node was last late: what it reads next may be old.
     late_at: Option<Time>,
+    /// Somebody removes the address here, again and again: until then this node is no candidate.
+    barred_until: Option<Time>,
 }
 
 #[derive(Debug, Clone)]
@@ -128,7 +130,18 @@ impl Election {
     pub(super) fn new(index: usize, id: VipId, preempt: bool) -> Self {
         let standing = Standing { effective: 1, eligible: false };
         let (mac, state) = (Mac::default(), State::Initialize);
-        Self { index, id, preempt, mac, term: 0, state, standing, defended_at: None, late_at: None }
+        Self {
+            index,
+            id,
+            preempt,
+            mac,
+            term: 0,
+            state,
+            standing,
+            defended_at: None,
+            late_at: None,
+            barred_until: None,
+        }
     }
 
     /// The VIP's state on this node.
@@ -181,7 +194,7 @@ impl Election {
     }
 
     /// Until when the guard keeps the address, while it holds it.
-    pub(super) fn hold_until(&self) -> Option<Time> {
+    pub fn hold_until(&self) -> Option<Time> {
         match self.state {
             State::Active(Hold::Holding { until }) => Some(until),
             State::Initialize | State::Backup(_) | State::Active(Hold::Releasing { .. }) => None,
@@ -191,7 +204,7 @@ impl Election {
     /// When there is something to do even if nothing happens.
     pub(super) fn deadline(&self, around: &Surroundings<'_>) -> Option<Time> {
         match &self.state {
-            State::Initialize => None,
+            State::Initialize => self.barred_until.filter(|until| around.now < *until),
             State::Backup(Watch::Following { suspect_at, .. }) => Some(*suspect_at),
             State::Backup(Watch::Suspecting(suspicion)) => Some(suspicion.deadline(self.rank(around))),
             State::Backup(Watch::Vacated { claim_at, .. }) => Some(*claim_at),
@@ -210,7 +223,11 @@ impl Election {
     }
 
     fn obstacle(&self, around: &Surroundings<'_>) -> Option<Cause> {
-        around.obstacle.or((!self.standing.eligible).then_some(Cause::Ineligible))
+        let barred = self.barred_until.is_some_and(|until| around.now < until);
+        around
+            .obstacle
+            .or((!self.standing.eligible).then_some(Cause::Ineligible))
+            .or(barred.then_some(Cause::AddressRemoved))
     }
 
     /// The member that says it holds the VIP and has been heard lately.

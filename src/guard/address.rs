@@ -19,7 +19,7 @@ use rtnetlink::{Handle, MulticastGroup};
 use crate::core::Mac;
 
 /// How long the kernel keeps an address that nobody refreshes, in seconds; it may take 1.25 s longer.
-const LEASE_SECONDS: u32 = 2;
+pub(super) const LEASE_SECONDS: u32 = 2;
 /// What `ip` shows as the address's `proto`: ours.
 const OURS: u8 = 0xc7;
 

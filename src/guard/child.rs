@@ -89,7 +89,6 @@ async fn run(channel: Channel) -> io::Result<()> {
     let voice = &start.voice;
     let parts = (voice.key, voice.key_id, voice.cluster);
     let voice = Sealer::from_parts(parts, SealChannel::Guard, MemberId(voice.sender), Boot(voice.boot));
-    let refresh_at = now() + REFRESH;
     let (fence, no_fence) = match Fence::open(start.fence, now()) {
         Ok(fence) => (Some(fence), None),
         Err(error) => (None, Some(format!("no way to nf_tables: {error}"))),
@@ -99,7 +98,7 @@ async fn run(channel: Channel) -> io::Result<()> {
         kernel,
         interfaces,
         vips,
-        refresh_at,
+        refresh_at: now() + REFRESH,
         refreshing: None,
         fence,
         // Whatever there is to tell is something else.
@@ -108,6 +107,11 @@ async fn run(channel: Channel) -> io::Result<()> {
         mouth,
         peers: vec![],
     };
+    for (vip, (until, term)) in
+        start.vips.iter().enumerate().filter_map(|(at, vip)| Some((at, vip.inherited?)))
+    {
+        guard.inherit(vip, Time::from_nanos(until), term).await;
+    }
     guard.report(&Report::Started);
     for interface in 0..guard.interfaces.len() {
         guard.report_link(interface);
@@ -146,7 +150,7 @@ impl Guard {
             tokio::select! {
                 biased;
                 ready = self.channel.readable() => { ready?.clear_ready(); }
-                outcomes = leases::some(&mut self.refreshing) => self.refreshed(outcomes),
+                outcomes = leases::some(&mut self.refreshing) => self.refreshed(&outcomes),
                 () = network::any_readable(&self.interfaces) => {}
                 change = changes.next() => match change {
                     Some(change) => self.changed(change).await,

@@ -50,6 +50,8 @@ pub(super) struct StartVip {
     pub(super) id: u64,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) interface: String,
+    /// A hold of the guard before this one, to be gone on with: its end, and its term.
+    pub(super) inherited: Option<(u64, u32)>,
 }
 
 /// The sealing half of the guard's own envelope; the secret stays with the daemon.
@@ -142,6 +144,8 @@ pub enum Report {
         /// Why it doesn't.
         missing: Option<String>,
     },
+    /// It lives, and waits for the kernel.
+    Waiting,
     /// The socket is bound, or isn't.
     Bound {
         /// The error's number.

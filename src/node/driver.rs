@@ -54,6 +54,10 @@ pub(super) struct Driver {
     /// `None` while it is dead and hasn't been replaced.
     pub(super) guard: Option<Guard>,
     pub(super) guard_again_at: Time,
+    /// When the one that there is was started, if it isn't the first.
+    pub(super) guard_begun_at: Option<Time>,
+    /// Which VIPs a guard that is just starting goes on to hold.
+    pub(super) inherits: Vec<bool>,
     pub(super) wards: Wards,
     pub(super) proxy: Arc<Proxy>,
     pub(super) prober: Prober,
@@ -121,6 +125,7 @@ impl Driver {
             if now.since(deadline) > LATE.max(self.core.interval() / 2) {
                 tracing::warn!(late_ms = now.since(deadline).as_millis(), "the driver was late");
                 self.worker_watch.start_afresh(now);
+                self.guard_watch.start_afresh(now);
                 self.handle(Input::Stalled);
             }
             self.read_guard();
@@ -148,6 +153,8 @@ impl Driver {
         let mut deadline = self.core.next_deadline(now).min(self.published_at + self.core.interval());
         if self.guard.is_none() {
             deadline = deadline.min(self.guard_again_at);
+        } else if let Some(due) = self.guard_watch.deadline() {
+            deadline = deadline.min(due);
         }
         deadline
     }

@@ -16,7 +16,7 @@ use crate::admin;
 use crate::config::identity::ThisHost;
 use crate::config::{self, Config, Endpoint, Identity};
 use crate::core::{self, Boot, Core, MemberId, Settings, VipSettings};
-use crate::guard::{Guard, GuardError, Ward, WardVip, clock};
+use crate::guard::{Guard, GuardError, Inherited, Ward, WardVip, clock};
 use crate::peers::{self, Peers, PeersError, gossip};
 use crate::proxy;
 use crate::wire::seal::{Channel, Keyring};
@@ -52,23 +52,35 @@ pub(super) struct Wards {
 }
 
 impl Wards {
-    /// Starts a guard with a boot id of its own.
-    pub(super) fn start(&self) -> Result<(Guard, Boot), GuardError> {
+    /// Starts a guard with a boot id of its own, and waits until nothing of an earlier life is left.
+    fn start(&self) -> Result<(Guard, Boot), GuardError> {
+        let (ward, boot) = self.ward(&[]);
+        Ok((Guard::start(&ward)?, boot))
+    }
+
+    /// Starts a successor, without waiting for it, that goes on with these holds.
+    pub(super) fn succeed(&self, holds: &[Option<Inherited>]) -> Result<(Guard, Boot), GuardError> {
+        let (ward, boot) = self.ward(holds);
+        Ok((Guard::begin(&ward)?, boot))
+    }
+
+    fn ward(&self, holds: &[Option<Inherited>]) -> (Ward, Boot) {
         let boot = Boot(random());
-        let vips = self.vips.iter().map(|(id, addresses, interface)| WardVip {
+        let vips = self.vips.iter().enumerate().map(|(at, (id, addresses, interface))| WardVip {
             id: *id,
             addresses: addresses.clone(),
             interface: interface.clone(),
+            inherited: holds.get(at).copied().flatten(),
         });
-        let guard = Guard::start(&Ward {
+        let ward = Ward {
             vips: vips.collect(),
             address: self.address,
             fence: self.fence,
             sealer: self.keyring.sealer(Channel::Guard, self.sender, boot),
             sender: self.sender,
             boot,
-        })?;
-        Ok((guard, boot))
+        };
+        (ward, boot)
     }
 }
 

@@ -9,6 +9,7 @@ mod backends;
 mod cluster;
 mod failover;
 mod fence;
+mod guard;
 mod harness;
 mod lab;
 mod left_behind;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
             pair::TESTS,
             failover::TESTS,
             fence::TESTS,
+            guard::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,

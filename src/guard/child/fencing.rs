@@ -43,7 +43,7 @@ impl Guard {
     pub(super) async fn open_fence(&mut self, vip: usize) {
         let addresses = &self.vips[vip].addresses;
         let Some(fence) = self.fence.as_ref().filter(|fence| fence.missing().is_none()) else { return };
-        if fence.let_speak(addresses).await.is_err() {
+        if self.patiently(fence.let_speak(addresses)).await.is_err() {
             // Gone, and the news of it not read yet.
             self.put_fence_up(Some(vip)).await;
         }
@@ -55,7 +55,7 @@ impl Guard {
             && fence.missing().is_none()
         {
             // Without a fence there is nothing to shut; it is put up again without this VIP.
-            let _ = fence.silence(&self.vips[vip].addresses).await;
+            let _ = self.patiently(fence.silence(&self.vips[vip].addresses)).await;
         }
     }
 
@@ -114,6 +114,7 @@ impl Guard {
             let left = hold.until.since(now);
             left + (left / 8).max(Duration::from_millis(10))
         });
+        let held = held.zip(self.fence.as_ref()).map(|(left, fence)| left.min(fence.timeout()));
         Fenced {
             addresses: known.addresses.clone(),
             interface: interface.index,

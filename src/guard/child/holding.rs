@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::Guard;
 use crate::core::{Message, Resignation, Time, VipId};
-use crate::guard::announce::Announcements;
 use crate::guard::clock::now;
 use crate::guard::held::{Hold, Vip};
 use crate::guard::protocol::Report;
@@ -15,6 +14,8 @@ use crate::wire::message;
 const LAST_WORDS: u32 = 3;
 const BETWEEN_LAST_WORDS: Duration = Duration::from_millis(4);
 
+/// The daemon hears this often that the guard lives, while it waits for the kernel.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(20);
 /// An address that takes the kernel longer than this to add.
 const LATE: Duration = Duration::from_millis(20);
 
@@ -23,8 +24,8 @@ impl Guard {
         if let Some(hold) = &mut self.vips[vip].hold {
             // An order that was late itself doesn't extend what has ended.
             if now() < hold.until {
-                hold.until = hold.until.max(until);
-                hold.term = term;
+                // No further than the kernel has acknowledged: nothing is said to be held beyond it.
+                let until = hold.extend(until, term);
                 self.report(&Report::Held { vip, until: until.as_nanos() });
             }
             return;
@@ -36,23 +37,56 @@ impl Guard {
         // Open before there is anything to let through: what is answered meanwhile would be lost.
         self.open_fence(vip).await;
         let opened_at = now();
-        let interface = self.interfaces[self.vips[vip].interface].index;
-        for at in 0..self.vips[vip].addresses.len() {
-            let address = self.vips[vip].addresses[at];
-            if let Err(error) = self.kernel.add(interface, address).await {
-                self.trouble(&format!("{address} can't be added: {error}"));
-                self.let_go(vip).await;
-                self.report(&Report::Expired { vip });
-                return;
-            }
+        if !self.add(vip).await {
+            self.let_go(vip).await;
+            self.report(&Report::Expired { vip });
+            return;
         }
         if now().since(opened_at) > LATE {
             // The kernel took so long that the fence may have shut before the first beacon leaves.
             self.open_fence(vip).await;
         }
-        self.vips[vip].hold = Some(Hold { until, term, announcements: Announcements::start(now()) });
+        let hold = Hold::new(until, term, opened_at, now());
+        let until = hold.until;
+        self.vips[vip].hold = Some(hold);
         self.report(&Report::Held { vip, until: until.as_nanos() });
         self.announce();
+    }
+
+    /// Goes on with a hold of the guard before this one. What can't be held on is removed.
+    pub(super) async fn inherit(&mut self, vip: usize, until: Time, term: u32) {
+        let leased_at = now();
+        if leased_at < until && self.add(vip).await {
+            let hold = Hold::new(until, term, leased_at, now());
+            self.report(&Report::Held { vip, until: hold.until.as_nanos() });
+            self.vips[vip].hold = Some(hold);
+        } else if self.let_go(vip).await {
+            self.report(&Report::Expired { vip });
+        }
+    }
+
+    /// Has the kernel add a VIP's addresses, or refresh them. Whether it has them all.
+    async fn add(&self, vip: usize) -> bool {
+        let interface = self.interfaces[self.vips[vip].interface].index;
+        for address in &self.vips[vip].addresses {
+            if let Err(error) = self.patiently(self.kernel.add(interface, *address)).await {
+                self.trouble(&format!("{address} can't be added: {error}"));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits for the kernel, and lets the daemon know that it does.
+    pub(super) async fn patiently<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = tokio::time::sleep(SIGN_OF_LIFE) => self.report(&Report::Waiting),
+            }
+        }
     }
 
     /// Removes a VIP's addresses; false when the kernel refused, and they may still be there.
@@ -64,7 +98,7 @@ impl Guard {
         let mut gone = true;
         for at in 0..self.vips[vip].addresses.len() {
             let address = self.vips[vip].addresses[at];
-            if let Err(error) = self.kernel.remove(interface, address).await {
+            if let Err(error) = self.patiently(self.kernel.remove(interface, address)).await {
                 // The lease will end it.
                 self.trouble(&format!("{address} can't be removed: {error}"));
                 gone = false;

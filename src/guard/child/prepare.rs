@@ -1,16 +1,18 @@
 //! What a guard does before its loop: finds the interfaces, opens their sockets, and removes what an earlier life
-//! left on them.
+//! left on them, unless it is to be held on.
 
 use std::io;
 use std::net::IpAddr;
 
+use crate::core::Time;
 use crate::guard::address::Kernel;
+use crate::guard::clock::now;
 use crate::guard::echo::Echo;
 use crate::guard::held::{Interface, Vip};
 use crate::guard::neighbours::Neighbours;
 use crate::guard::protocol::Start;
 
-/// Finds the interfaces, opens their sockets and removes what an earlier life left.
+/// Finds the interfaces, opens their sockets and removes what an earlier life left, but for what is inherited.
 pub(super) async fn prepare(
     kernel: &Kernel,
     start: &Start,
@@ -27,7 +29,8 @@ pub(super) async fn prepare(
             }
         };
         vips.push(Vip::new(vip.id, vip.addresses.clone(), interface));
-        for address in &vip.addresses {
+        let inherits = vip.inherited.is_some_and(|(until, _)| now() < Time::from_nanos(until));
+        for address in vip.addresses.iter().filter(|_| !inherits) {
             kernel
                 .remove(interfaces[interface].index, *address)
                 .await
