@@ -201,6 +201,11 @@ impl Election {
         }
     }
 
+    /// Whether this node stands back because somebody removes the address here, again and again.
+    pub fn is_barred(&self, now: Time) -> bool {
+        self.barred_until.is_some_and(|until| now < until)
+    }
+
     /// When there is something to do even if nothing happens.
     pub(super) fn deadline(&self, around: &Surroundings<'_>) -> Option<Time> {
         match &self.state {
@@ -223,11 +228,10 @@ impl Election {
     }
 
     fn obstacle(&self, around: &Surroundings<'_>) -> Option<Cause> {
-        let barred = self.barred_until.is_some_and(|until| around.now < until);
         around
             .obstacle
             .or((!self.standing.eligible).then_some(Cause::Ineligible))
-            .or(barred.then_some(Cause::AddressRemoved))
+            .or(self.is_barred(around.now).then_some(Cause::AddressRemoved))
     }
 
     /// The member that says it holds the VIP and has been heard lately.
