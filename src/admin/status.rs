@@ -100,6 +100,9 @@ pub struct Vip {
     pub since: Timestamp,
     /// Whether a hung holder's VIP is cut off by the kernel.
     pub fence: Fence,
+    /// Why it isn't, where it isn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence_missing: Option<String>,
     /// Every member that could hold it.
     pub candidates: Vec<Candidate>,
 }

@@ -45,13 +45,15 @@ pub use self::time::Time;
 pub use self::transition::{Cause, Phases, Transition, Verdict, VipState};
 pub use self::view::Views;
 
-use self::election::{Event, Orders, Surroundings, hold_time};
+use self::election::{Event, Orders, Surroundings, fence_time, hold_time};
 use self::outbox::Outbox;
 use self::reach::Reach;
 use self::readiness::Readiness;
 
 /// Holds are asked for anew at least this often, however seldom the node advertises.
 const FEED: Duration = Duration::from_millis(400);
+/// No guard is silent for longer than this: its answers take microseconds.
+const GUARD_SILENCE: Duration = Duration::from_millis(200);
 /// How often nodes without any VIP tell the others that they are there.
 const INTERVAL_WITHOUT_VIPS: Duration = Duration::from_secs(1);
 
@@ -236,6 +238,17 @@ impl Core {
     /// The nodes' time between two advertisements.
     pub fn interval(&self) -> Duration {
         self.interval
+    }
+
+    /// How long a guard may owe an answer: given up then, its successor has the rest of the hold to go on with it.
+    pub fn guard_patience(&self) -> Duration {
+        let left = hold_time(self.interval).saturating_sub(FEED.min(self.interval));
+        (left * 3 / 4).min(GUARD_SILENCE)
+    }
+
+    /// For how long one of the holder's beacons keeps its VIPs from being fenced.
+    pub fn fence_time(&self) -> Duration {
+        fence_time(self.interval, FEED)
     }
 
     /// Proxy listening, a full round of probes done, membership settled.

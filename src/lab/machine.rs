@@ -198,6 +198,16 @@ impl Machine {
         self.switch.links.remove(&self.name)
     }
 
+    /// Gives it one more interface, without an address, on the same switch.
+    pub fn add_interface(&self, name: &str) -> Result<(), LabError> {
+        let [a, b, c, d] = self.address.octets();
+        let port = format!("{}-{name}", self.name);
+        let cable = Cable { port: &port, interface: name, mac: [0x06, 0, a, b, c, d] };
+        let inside = self.inside.borrow();
+        self.switch.links.add_cable(&cable, Switch::NAME, &inside.space)?;
+        inside.links.up(name)
+    }
+
     /// Boots it again, with nothing left of its former life, after its interface was taken away.
     pub fn boot(&self) -> Result<(), LabError> {
         *self.inside.borrow_mut() = Inside::boot(&self.name, self.address, &self.run, &self.switch)?;

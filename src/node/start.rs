@@ -16,7 +16,7 @@ use crate::admin;
 use crate::config::identity::ThisHost;
 use crate::config::{self, Config, Endpoint, Identity};
 use crate::core::{self, Boot, Core, MemberId, Settings, VipSettings};
-use crate::guard::{Guard, GuardError, Ward, WardVip, clock};
+use crate::guard::{Guard, GuardError, Inherited, Ward, WardVip, clock};
 use crate::peers::{self, Peers, PeersError, gossip};
 use crate::proxy;
 use crate::wire::seal::{Channel, Keyring};
@@ -47,26 +47,40 @@ pub(super) struct Wards {
     keyring: Keyring,
     sender: MemberId,
     address: IpAddr,
-    vips: Vec<(core::VipId, Vec<std::net::Ipv4Addr>, String)>,
+    fence: Duration,
+    vips: Vec<(core::VipId, Vec<IpAddr>, String)>,
 }
 
 impl Wards {
-    /// Starts a guard with a boot id of its own.
-    pub(super) fn start(&self) -> Result<(Guard, Boot), GuardError> {
+    /// Starts a guard with a boot id of its own, and waits until nothing of an earlier life is left.
+    fn start(&self) -> Result<(Guard, Boot), GuardError> {
+        let (ward, boot) = self.ward(&[]);
+        Ok((Guard::start(&ward)?, boot))
+    }
+
+    /// Starts a successor, without waiting for it, that goes on with these holds.
+    pub(super) fn succeed(&self, holds: &[Option<Inherited>]) -> Result<(Guard, Boot), GuardError> {
+        let (ward, boot) = self.ward(holds);
+        Ok((Guard::begin(&ward)?, boot))
+    }
+
+    fn ward(&self, holds: &[Option<Inherited>]) -> (Ward, Boot) {
         let boot = Boot(random());
-        let vips = self.vips.iter().map(|(id, addresses, interface)| WardVip {
+        let vips = self.vips.iter().enumerate().map(|(at, (id, addresses, interface))| WardVip {
             id: *id,
             addresses: addresses.clone(),
             interface: interface.clone(),
+            inherited: holds.get(at).copied().flatten(),
         });
-        let guard = Guard::start(&Ward {
+        let ward = Ward {
             vips: vips.collect(),
             address: self.address,
+            fence: self.fence,
             sealer: self.keyring.sealer(Channel::Guard, self.sender, boot),
             sender: self.sender,
             boot,
-        })?;
-        Ok((guard, boot))
+        };
+        (ward, boot)
     }
 }
 
@@ -95,7 +109,9 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     let admin = admin(&config)?;
 
     let vips = config.vips.iter().zip(interfaces);
-    let vips = vips.map(|(vip, interface)| (vip_id(&vip.name), ipv4(vip), interface)).collect();
+    let vips = vips
+        .map(|(vip, interface)| (vip_id(&vip.name), vip.addresses.iter().map(|a| a.ip).collect(), interface))
+        .collect();
     let gossip = gossip::Settings {
         name: identity.name.clone(),
         address: SocketAddr::new(identity.address, peers::PORT),
@@ -108,11 +124,11 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
         cookies: mine.cookies,
         own: std::collections::BTreeMap::new(),
     };
-    let wards = Wards { keyring, sender: me, address: identity.address, vips };
+    let mut core = Core::new(settings(&config, &identity, &digest), clock::now());
+    let wards = Wards { keyring, sender: me, address: identity.address, fence: core.fence_time(), vips };
     let (mut guard, boot) = wards.start().map_err(refused_guard)?;
     let listeners = listen(&config, &mut guard)?;
 
-    let mut core = Core::new(settings(&config, &identity, &digest), clock::now());
     core.set_guard(boot);
     for service in 0..config.services.len() {
         core.handle(core::Input::Listening { service, listening: true }, clock::now());
@@ -213,15 +229,6 @@ fn admin(config: &Config) -> Result<admin::Listeners, RunError> {
         None => None,
     };
     Ok(admin::Listeners { tcp, socket })
-}
-
-fn ipv4(vip: &config::Vip) -> Vec<std::net::Ipv4Addr> {
-    let v4 = |address: &config::VipAddress| match address.ip {
-        IpAddr::V4(ip) => Some(ip),
-        // The file's judge has refused it.
-        IpAddr::V6(_) => None,
-    };
-    vip.addresses.iter().filter_map(v4).collect()
 }
 
 /// What the file says of where the others are; names are resolved later, and again and again.

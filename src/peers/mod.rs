@@ -28,8 +28,6 @@ use self::beacons::Beacons;
 
 /// Where nodes listen for each other.
 pub const PORT: u16 = 7780;
-/// Where nodes listen for holders.
-pub const BEACON_PORT: u16 = 7781;
 
 /// This node's mouth and ears among the nodes.
 pub struct Peers {

@@ -8,11 +8,14 @@ mod administration;
 mod backends;
 mod cluster;
 mod failover;
+mod fence;
 mod full_rate;
+mod guard;
 mod harness;
 mod lab;
 mod left_behind;
 mod logs;
+mod nftables;
 mod node;
 mod pair;
 mod prometheus;
@@ -40,6 +43,8 @@ fn main() -> ExitCode {
             pair::TESTS,
             failover::TESTS,
             full_rate::TESTS,
+            fence::TESTS,
+            guard::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,
