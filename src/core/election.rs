@@ -48,6 +48,8 @@ pub struct Election {
     standing: Standing,
     /// When this node was last late: what it reads next may be old.
     late_at: Option<Time>,
+    /// Somebody removes the address here, again and again: until then this node is no candidate.
+    barred_until: Option<Time>,
     canvass: Option<Canvass>,
     /// Since when it could hold the VIP.
     candidate_since: Time,
@@ -186,6 +188,7 @@ impl Election {
             state,
             standing,
             late_at: None,
+            barred_until: None,
             canvass: None,
             candidate_since: Time::ZERO,
             peak: 0,
@@ -283,17 +286,22 @@ impl Election {
     }
 
     /// Until when the guard keeps the address, while it holds it.
-    pub(super) fn hold_until(&self) -> Option<Time> {
+    pub fn hold_until(&self) -> Option<Time> {
         match self.state {
             State::Active(Hold::Holding { until }) => Some(until),
             State::Initialize | State::Backup(_) | State::Active(Hold::Releasing { .. }) => None,
         }
     }
 
+    /// Whether this node stands back because somebody removes the address here, again and again.
+    pub fn is_barred(&self, now: Time) -> bool {
+        self.barred_until.is_some_and(|until| now < until)
+    }
+
     /// When there is something to do even if nothing happens.
     pub(super) fn deadline(&self, around: &Surroundings<'_>) -> Option<Time> {
         match &self.state {
-            State::Initialize => None,
+            State::Initialize => self.barred_until.filter(|until| around.now < *until),
             State::Backup(Watch::Following { suspect_at, .. }) => Some(*suspect_at),
             State::Backup(Watch::Suspecting(suspicion)) => Some(suspicion.deadline(self.rank(around))),
             State::Backup(Watch::Vacated { claim_at, .. }) => Some(*claim_at),
@@ -306,7 +314,10 @@ impl Election {
     }
 
     fn obstacle(&self, around: &Surroundings<'_>) -> Option<Cause> {
-        around.obstacle.or((!self.standing.eligible).then_some(Cause::Ineligible))
+        around
+            .obstacle
+            .or((!self.standing.eligible).then_some(Cause::Ineligible))
+            .or(self.is_barred(around.now).then_some(Cause::AddressRemoved))
     }
 
     fn follow(holder: MemberId, around: &Surroundings<'_>) -> Watch {
@@ -405,16 +416,24 @@ pub enum Claimant {
 /// node doesn't claim what its kernel may have given up.
 const LONGEST_HOLD: Duration = Duration::from_millis(1600);
 
-/// How long a kernel may answer for the VIP of a holder that has stopped to say that it lives.
-pub(super) fn fence_time(interval: Duration) -> Duration {
-    (interval * 3).clamp(Duration::from_millis(100), LONGEST_HOLD)
-}
-
 /// For how long a hold is asked for: three intervals less a margin, so that a daemon that hangs is without
 /// its VIPs soon after its peers miss it.
 ///
 /// The margin covers the guard's own lateness.
 pub(super) fn hold_time(interval: Duration) -> Duration {
-    let whole = fence_time(interval);
+    let whole = (interval * 3).clamp(Duration::from_millis(100), LONGEST_HOLD);
     whole.saturating_sub((whole / 8).max(Duration::from_millis(10)))
+}
+
+/// For how long one of the holder's beacons keeps its VIPs from being fenced: a little longer than the hold that is
+/// asked for beside it.
+///
+/// `feed` is how often holds are asked for; beacons leave every `interval`.
+pub(super) fn fence_time(interval: Duration, feed: Duration) -> Duration {
+    if interval <= feed {
+        (interval * 3).max(Duration::from_millis(100))
+    } else {
+        // The last hold may have been asked for an interval after the last beacon.
+        hold_time(interval) + interval + feed
+    }
 }

@@ -17,6 +17,7 @@ mod damping;
 mod election;
 mod health;
 mod hearing;
+mod majority;
 mod member;
 mod message;
 mod outbox;
@@ -52,14 +53,15 @@ pub use self::time::Time;
 pub use self::transition::{Cause, Phases, Transition, Verdict, VipState};
 pub use self::view::Views;
 
-use self::election::{Event, Orders, Surroundings, hold_time};
+use self::election::{Event, Orders, Surroundings, fence_time, hold_time};
 use self::outbox::Outbox;
-use self::quorum::Grants;
 use self::reach::Reach;
 use self::readiness::Readiness;
 
 /// Holds are asked for anew at least this often, however seldom the node advertises.
 const FEED: Duration = Duration::from_millis(400);
+/// No guard is silent for longer than this: its answers take microseconds.
+const GUARD_SILENCE: Duration = Duration::from_millis(200);
 /// How often nodes without any VIP tell the others that they are there.
 const INTERVAL_WITHOUT_VIPS: Duration = Duration::from_secs(1);
 
@@ -75,6 +77,10 @@ pub struct Core {
     /// One for each election.
     reach: Vec<Reach>,
     administration: Administration,
+    /// When something follows from what operators say: at once when they have spoken, or when a word runs out.
+    administer_at: Option<Time>,
+    /// What they say of this node itself.
+    itself: AdminState,
     services: Vec<Service>,
     checks: Vec<Health>,
     readiness: Readiness,
@@ -87,6 +93,7 @@ pub struct Core {
     outputs: VecDeque<Output>,
     guard: Boot,
     sequence: u64,
+    revision: u64,
     resignations: u32,
     advertise_at: Time,
     /// When the holds are asked for anew.
@@ -107,10 +114,13 @@ impl Core {
             members: Members::default(),
             elections: elections.collect(),
             quorum: settings.majority_of.map(|nodes| {
-                Quorum::new(settings.me, nodes, settings.vips.iter().map(|v| v.id), interval, now)
+                let times = (interval, fence_time(interval, FEED));
+                Quorum::new(settings.me, nodes, settings.vips.iter().map(|v| v.id), times, now)
             }),
             reach: vec![Reach::default(); settings.vips.len()],
             administration: Administration::default(),
+            administer_at: None,
+            itself: AdminState::Ready,
             readiness: Readiness::new(settings.expected_peers, interval, settings.sync_patience, now),
             services,
             checks: settings.checks.iter().map(|(rise, fall)| Health::new(*rise, *fall)).collect(),
@@ -121,6 +131,7 @@ impl Core {
             outputs: VecDeque::new(),
             guard: Boot::default(),
             sequence: 0,
+            revision: 0,
             resignations: 0,
             advertise_at: now,
             feed_at: now,
@@ -153,6 +164,7 @@ impl Core {
             Input::Viewed { member, service, verdicts } => self.viewed(member, service, &verdicts),
             Input::Said { target, word } => {
                 if self.administration.hear(target.clone(), word) == Ok(true) {
+                    self.administer_at = Some(now);
                     self.outputs.push_back(Output::AdministrationChanged { target, word });
                 }
             }
@@ -164,6 +176,7 @@ impl Core {
                 }
             }
             Input::Listening { service, listening } => {
+                self.revision += 1;
                 if let Some(service) = self.services.get_mut(service) {
                     service.set_listening(listening);
                 }
@@ -215,7 +228,7 @@ impl Core {
         let others = [
             self.outbox.deadline(),
             self.readiness.deadline(),
-            self.administration.deadline(now),
+            self.administer_at,
             self.quorum.as_ref().and_then(|quorum| quorum.due(now)),
         ];
         others.into_iter().flatten().fold(deadline, Time::min)
@@ -241,26 +254,31 @@ impl Core {
         &self.services
     }
 
-    /// What a majority has to agree on; `None` where nobody has to.
-    pub fn quorum(&self) -> Option<&Quorum> {
-        self.quorum.as_ref()
-    }
-
-    /// Whether this node's beacons may leave now: it holds something, and no grant ends before what a beacon feeds.
-    pub fn may_beacon(&self, now: Time) -> bool {
-        let active = |election: &&Election| election.state() == VipState::Active;
-        let mut held = self.elections.iter().enumerate().filter(|(_, e)| active(e)).peekable();
-        held.peek().is_some() && held.all(|(vip, _)| self.grants(vip, now).suffice(now))
-    }
-
     /// What operators have said.
     pub fn administration(&self) -> &Administration {
         &self.administration
     }
 
+    /// Rises whenever there is something else to show, but for what follows from the mere passing of time: how a
+    /// silent member is doing.
+    pub fn revision(&self) -> u64 {
+        self.revision + self.members.revision()
+    }
+
     /// The nodes' time between two advertisements.
     pub fn interval(&self) -> Duration {
         self.interval
+    }
+
+    /// How long a guard may owe an answer: given up then, its successor has the rest of the hold to go on with it.
+    pub fn guard_patience(&self) -> Duration {
+        let left = hold_time(self.interval).saturating_sub(FEED.min(self.interval));
+        (left * 3 / 4).min(GUARD_SILENCE)
+    }
+
+    /// For how long one of the holder's beacons keeps its VIPs from being fenced.
+    pub fn fence_time(&self) -> Duration {
+        fence_time(self.interval, FEED)
     }
 
     /// Proxy listening, a full round of probes done, membership settled.
@@ -293,6 +311,7 @@ impl Core {
 
     fn link(&mut self, vip: usize, up: bool, mac: Mac) {
         let Some(link) = self.links.get_mut(vip) else { return };
+        self.revision += 1;
         if std::mem::replace(link, up) != up {
             // What was probed before says nothing about the network that comes back, nor do tries without one.
             self.start_round();
@@ -326,9 +345,11 @@ impl Core {
             peers_lost: self.members.all_lost(now),
             backends_usable: !backends || usable,
         };
+        let was_ready = self.is_ready();
         if self.readiness.update(&facts, now) == readiness::Verdict::Isolated {
             self.start_round();
         }
+        self.revision += u64::from(was_ready != self.is_ready());
         for vip in 0..self.elections.len() {
             let standing = self.standing(vip, now);
             self.with_election(vip, now, |election, around, orders| {
@@ -341,23 +362,6 @@ impl Core {
             self.outputs.push_back(Output::Send { to, message: Message::Resignation(resignation) });
         }
         self.advertise_if_due(now);
-    }
-
-    fn grants(&self, vip: usize, now: Time) -> Grants {
-        self.quorum.as_ref().map_or(Grants::Unneeded, |quorum| quorum.grants(vip, now))
-    }
-
-    /// Asks for the grants that are needed now.
-    fn canvass(&mut self, now: Time) {
-        let Some(quorum) = &mut self.quorum else { return };
-        for (vip, election) in self.elections.iter().enumerate() {
-            quorum.want(vip, election.want(), election.wanted_term(), now);
-        }
-        let Some(request) = quorum.ask(now) else { return };
-        for (to, member) in self.members.iter().filter(|(_, m)| m.state(now) <= MemberState::Suspect) {
-            let request = Request { echo: member.latest().sequence, ..request.clone() };
-            self.outputs.push_back(Output::Send { to, message: Message::Request(request) });
-        }
     }
 
     fn advertise_if_due(&mut self, now: Time) {
@@ -411,7 +415,7 @@ impl Core {
             Some(Cause::Ineligible)
         } else if self.leaving {
             Some(Cause::Shutdown)
-        } else if self.administration.node(&self.settings.name, now) != AdminState::Ready {
+        } else if self.itself != AdminState::Ready {
             Some(Cause::Drain)
         } else if !self.links[vip] {
             Some(Cause::LinkDown)
@@ -452,7 +456,9 @@ impl Core {
             let before = (election.state(), election.standing(), election.claims());
             act(election, &Surroundings { relief, ..self.surroundings(vip, now) }, &mut orders);
             // A claim, too, is told at once: before the kernel has the address, so that nobody else begins.
-            self.advertise_now |= before != (election.state(), election.standing(), election.claims());
+            let changed = before != (election.state(), election.standing(), election.claims());
+            self.revision += u64::from(changed);
+            self.advertise_now |= changed;
             if !orders.resignations.is_empty() {
                 self.let_go_at = Some(now);
             }

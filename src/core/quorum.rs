@@ -18,7 +18,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::ballot::{Ballot, Vote};
-use super::election::fence_time;
 use super::message::{Boot, Grant, MemberId, Request, VipId, Wanted};
 use super::time::Time;
 
@@ -102,15 +101,15 @@ impl Grants {
 }
 
 impl Quorum {
-    /// Of `expected_nodes`, for VIPs in the file's order; `interval` is the time between two advertisements.
+    /// Of `expected_nodes`, for VIPs in the file's order; `interval` is the time between two advertisements, `fence` how
+    /// long a beacon lasts.
     pub(super) fn new(
         me: MemberId,
         expected_nodes: u16,
         vips: impl IntoIterator<Item = VipId>,
-        interval: Duration,
+        (interval, fence): (Duration, Duration),
         now: Time,
     ) -> Self {
-        let fence = fence_time(interval);
         let grant = GRANT.max(fence * 5 / 3);
         Self {
             me,

@@ -46,10 +46,12 @@ pub(super) struct BackendSnapshot {
 }
 
 /// What the core doesn't know of a VIP.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct VipFacts {
     pub(super) since: Timestamp,
     pub(super) address_present: bool,
+    /// Why the kernel doesn't fence it, if it doesn't.
+    pub(super) fence_missing: Option<String>,
 }
 
 /// Copies what there is to show.
@@ -82,7 +84,7 @@ pub(super) fn take(
             .iter()
             .zip(vips)
             .enumerate()
-            .map(|(at, (vip, facts))| self::vip(core, at, vip, identity, *facts, now))
+            .map(|(at, (vip, facts))| self::vip(core, at, vip, identity, facts, now))
             .collect(),
         services: services.collect(),
         words: words(core, identity, now),
@@ -278,7 +280,7 @@ fn vip(
     at: usize,
     vip: &config::Vip,
     identity: &Identity,
-    facts: VipFacts,
+    facts: &VipFacts,
     now: Time,
 ) -> VipSnapshot {
     let election = &core.elections()[at];
@@ -326,7 +328,8 @@ fn vip(
         effective_priority: standing.effective,
         term: election.term(),
         since: facts.since,
-        fence: status::Fence::Off,
+        fence: if facts.fence_missing.is_none() { status::Fence::On } else { status::Fence::Off },
+        fence_missing: facts.fence_missing.clone(),
         grants,
         damped,
         candidates,

@@ -115,6 +115,11 @@ pub(super) const VIP_ANNOUNCEMENTS: Family = Family::counter(
     &["vip", "kind"],
     "Gratuitous ARP packets and unsolicited neighbour advertisements sent.",
 );
+pub(super) const VIP_RESTORED: Family = Family::counter(
+    "chinthe_vip_addresses_restored_total",
+    &["vip"],
+    "Addresses of a VIP held here that somebody else removed and that were added again at once.",
+);
 pub(super) const FAILOVER: Family = Family::histogram(
     "chinthe_failover_duration_seconds",
     &["vip", "phase"],

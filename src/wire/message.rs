@@ -7,6 +7,7 @@
 //! Lists carry their count and are bounded; durations are microseconds in 32 bits. Whatever is left over at
 //! the end is a newer version's business and ignored; whatever is missing is an error.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::core::{
@@ -138,6 +139,7 @@ fn encode_advertisement(out: &mut Vec<u8>, advertisement: &Advertisement) {
     });
     list(out, &advertisement.heard, |out, heard| {
         out.extend(heard.member.0.to_be_bytes());
+        address(out, heard.address);
         out.extend(heard.sequence.to_be_bytes());
         duration(out, heard.age);
     });
@@ -169,7 +171,8 @@ fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeEr
         Ok(VipAdvertisement { vip, state, effective_priority, preempt, term, mac, suspects, claims, pinned })
     })?;
     let heard = input.list(|input| {
-        Ok(Heard { member: MemberId(input.u64()?), sequence: input.u64()?, age: input.duration()? })
+        let (member, address) = (MemberId(input.u64()?), input.address()?);
+        Ok(Heard { member, address, sequence: input.u64()?, age: input.duration()? })
     })?;
     Ok(Advertisement { sequence, name, version, config, interval, leaving, guard, vips, heard })
 }
@@ -196,6 +199,20 @@ fn list<T>(out: &mut Vec<u8>, items: &[T], encode: impl Fn(&mut Vec<u8>, &T)) {
     let items = &items[..items.len().min(LIST)];
     out.extend((items.len() as u16).to_be_bytes());
     items.iter().for_each(|item| encode(out, item));
+}
+
+/// Its length, which tells the family, and its bytes.
+fn address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => {
+            out.push(4);
+            out.extend(v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            out.push(16);
+            out.extend(v6.octets());
+        }
+    }
 }
 
 fn text(out: &mut Vec<u8>, text: &str) {
@@ -239,6 +256,14 @@ impl Input<'_> {
 
     fn u64(&mut self) -> Result<u64, DecodeError> {
         self.bytes().map(u64::from_be_bytes)
+    }
+
+    fn address(&mut self) -> Result<IpAddr, DecodeError> {
+        match self.byte()? {
+            4 => self.bytes::<4>().map(IpAddr::from),
+            16 => self.bytes::<16>().map(IpAddr::from),
+            _other => Err(DecodeError::Malformed),
+        }
     }
 
     fn duration(&mut self) -> Result<Duration, DecodeError> {
@@ -291,7 +316,14 @@ mod tests {
                 claims: true,
                 pinned: true,
             }],
-            heard: vec![Heard { member: MemberId(5), sequence: 99, age: Duration::from_micros(1234) }],
+            heard: ["192.0.2.1", "2001:db8::1"]
+                .map(|address| Heard {
+                    member: MemberId(5),
+                    address: address.parse().expect("an address"),
+                    sequence: 99,
+                    age: Duration::from_micros(1234),
+                })
+                .into(),
         }
     }
 

@@ -8,11 +8,15 @@ mod administration;
 mod backends;
 mod cluster;
 mod failover;
+mod fence;
+mod full_rate;
+mod guard;
 mod handover;
 mod harness;
 mod lab;
 mod left_behind;
 mod logs;
+mod nftables;
 mod node;
 mod pair;
 mod prometheus;
@@ -41,6 +45,9 @@ fn main() -> ExitCode {
             left_behind::TESTS,
             pair::TESTS,
             failover::TESTS,
+            full_rate::TESTS,
+            fence::TESTS,
+            guard::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,

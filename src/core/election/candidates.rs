@@ -46,13 +46,15 @@ impl Election {
         claiming.any(|(id, priority, address)| self.merit_of(id, priority, address, around) > mine)
     }
 
-    /// Whether a better node is just starting, as this one is: a cluster that starts as a whole needn't begin with a
-    /// move. Nobody waits for long, and not where there was a holder.
+    /// Whether a better node is just starting, as this one is, or one that this node has only been told of: a cluster
+    /// that starts as a whole needn't begin with a move, nor with two holders. Nobody waits for long, and not where
+    /// there was a holder.
     pub(super) fn gives_way(&self, around: &Surroundings<'_>) -> bool {
         let mine = self.merit(around);
         let mut starting = around.members.starting(self.id, around.now);
         around.young
-            && starting.any(|(id, priority, address)| self.merit_of(id, priority, address, around) > mine)
+            && (starting.any(|(id, priority, address)| self.merit_of(id, priority, address, around) > mine)
+                || around.members.mentions_others(around.me, around.now))
     }
 
     /// The best candidate heard lately that `may` hold it.

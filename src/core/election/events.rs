@@ -1,8 +1,14 @@
 //! What follows from what guard and peers report, state by state.
 
+use std::time::Duration;
+
 use super::{Claimant, Election, Event, Hold, Orders, State, Surroundings, Watch};
 use crate::core::contract::Output;
 use crate::core::transition::{Cause, VipState};
+
+/// A node on which somebody removes the address again and again is no candidate for so long: it would only lose it
+/// again.
+const BARRED: Duration = Duration::from_secs(30);
 
 impl Election {
     /// Takes in an event. [`Election::step`] follows it.
@@ -107,6 +113,9 @@ impl Election {
                 Hold::Holding { until }
             }
             (Hold::Holding { .. }, Event::LetGo { cause }) => {
+                if cause == Cause::AddressRemoved {
+                    self.barred_until = Some(around.now + BARRED);
+                }
                 self.released(None, cause, around, out);
                 return;
             }
