@@ -273,7 +273,7 @@ impl Election {
         match (&self.state, asking) {
             (State::Active(_) | State::Backup(Watch::Claiming { .. }), _) => Want::Holder,
             (State::Backup(Watch::Suspecting(_) | Watch::Vacated { .. }), true) => Want::Candidate,
-            (State::Backup(_), _) | (State::Initialize, _) => Want::Nothing,
+            (State::Backup(_) | State::Initialize, _) => Want::Nothing,
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) fn relieved_by(
     (most && least + 2 <= me.1).then_some(id)
 }
 
-/// SplitMix64's finalizer: every bit of the result depends on every bit of the argument.
+/// The finalizer of `SplitMix64`: every bit of the result depends on every bit of the argument.
 fn mixed(bits: u64) -> u64 {
     let bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

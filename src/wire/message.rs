@@ -168,7 +168,7 @@ fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeEr
         let mac = Mac(input.bytes()?);
         let (preempt, suspects, claims, pinned) =
             (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0, flags & 8 != 0);
-        Ok(VipAdvertisement { vip, state, effective_priority, preempt, term, mac, suspects, claims, pinned })
+        Ok(VipAdvertisement { vip, state, effective_priority, preempt, term, mac, suspects, pinned, claims })
     })?;
     let heard = input.list(|input| {
         let (member, address) = (MemberId(input.u64()?), input.address()?);
@@ -198,7 +198,9 @@ fn state_of(code: u8) -> Result<VipState, DecodeError> {
 fn list<T>(out: &mut Vec<u8>, items: &[T], encode: impl Fn(&mut Vec<u8>, &T)) {
     let items = &items[..items.len().min(LIST)];
     out.extend((items.len() as u16).to_be_bytes());
-    items.iter().for_each(|item| encode(out, item));
+    for item in items {
+        encode(out, item);
+    }
 }
 
 /// Its length, which tells the family, and its bytes.

@@ -51,7 +51,8 @@ impl Election {
         }
         let now = around.now;
         let heard = self.heard_holder(around);
-        if heard.is_some() {
+        if let Some(holder) = heard {
+            self.damping.holds(holder, now);
             self.canvass = None;
         }
         let watch = match (watch, heard) {
