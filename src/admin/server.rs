@@ -34,7 +34,7 @@ use super::token::Token;
 /// Where the answers come from; called on the server's thread, so they must not block.
 pub struct Sources {
     /// The body of `/metrics`.
-    pub metrics: Box<dyn Fn() -> String>,
+    pub metrics: Box<dyn Fn(MetricsFormat) -> String>,
     /// The document of `/api/v1/status`; `/active` derives from it.
     pub status: Box<dyn Fn() -> Arc<Status>>,
     /// Whether the daemon works, or else a sentence that says what is stuck.
@@ -47,6 +47,15 @@ pub struct Sources {
     pub change: Box<dyn Fn(Change, Operator, Answer)>,
     /// What a change by TCP has to show; without one there are none.
     pub token: Option<Token>,
+}
+
+/// How `/metrics` is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsFormat {
+    /// Prometheus' text format 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.0, for those who ask for it.
+    OpenMetrics,
 }
 
 /// How a connection came.

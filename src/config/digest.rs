@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Backend, Balance, Check, Cluster, Config, Endpoint, HealthCheck, PerNode, ProbeKind, Quorum, Service,
-    Timeouts, Track, Tracked, Vip, VipAddress, duration_text,
+    Backend, Balance, Check, Cluster, Config, Detail, Endpoint, HealthCheck, Metrics, PerNode, ProbeKind,
+    Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress, duration_text,
 };
 
 /// How many digits stand for a digest where people read it.
@@ -40,7 +40,7 @@ pub fn short_hex(digest: &[u8; 32]) -> String {
 fn canonical(config: &Config) -> String {
     let mut out = Lines(String::new());
     // Taken apart by name, so that a new field doesn't compile until its place here is decided.
-    let Config { cluster, admin: _, checks, vips, services } = config;
+    let Config { cluster, admin: _, metrics, checks, vips, services } = config;
     let Cluster { name, seeds: _, secret_file: _, quorum, nodes } = cluster;
     out.text("cluster.name", name);
     out.word(
@@ -53,6 +53,7 @@ fn canonical(config: &Config) -> String {
         out.text("cluster.nodes", node);
         out.word("cluster.nodes", address);
     }
+    shown(&mut out, *metrics);
     for one in checks {
         check(&mut out, one);
     }
@@ -63,6 +64,21 @@ fn canonical(config: &Config) -> String {
         service(&mut out, one);
     }
     out.0
+}
+
+fn shown(out: &mut Lines, metrics: Metrics) {
+    let Metrics { detail, haproxy_compat, keepalived_compat } = metrics;
+    match detail {
+        Detail::Full => {}
+        Detail::Holder => out.word("metrics.detail", "holder"),
+        Detail::Aggregate => out.word("metrics.detail", "aggregate"),
+    }
+    if haproxy_compat {
+        out.word("metrics.haproxy_compat", true);
+    }
+    if keepalived_compat {
+        out.word("metrics.keepalived_compat", true);
+    }
 }
 
 fn check(out: &mut Lines, check: &Check) {
@@ -200,6 +216,8 @@ mod tests {
             ("ha1 = \"192.168.56.21\"", "ha1 = \"192.168.56.23\""),
             ("0.0.0.0:80", "0.0.0.0:81"),
             ("client = \"50s\"", "client = \"51s\""),
+            ("detail = \"full\"", "detail = \"holder\""),
+            ("haproxy_compat = false", "haproxy_compat = true"),
         ] {
             assert_ne!(of(&text), of(&text.replace(from, to)), "{from} -> {to}");
         }

@@ -68,6 +68,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// Where this node answers its operators.
     pub admin: Admin,
+    /// How much of itself a node shows to Prometheus.
+    pub metrics: Metrics,
     /// Commands whose outcome a VIP can track (keepalived's `vrrp_script`).
     pub checks: Vec<Check>,
     /// The virtual IPs.
@@ -107,6 +109,29 @@ pub struct Admin {
     pub socket: Option<PathBuf>,
     /// The file with the token that changes over TCP need.
     pub token_file: Option<PathBuf>,
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Metrics {
+    /// How much is shown of each backend.
+    pub detail: Detail,
+    /// Whether what boards for haproxy ask for is shown as well.
+    pub haproxy_compat: bool,
+    /// Whether what boards for keepalived ask for is shown as well.
+    pub keepalived_compat: bool,
+}
+
+/// `metrics.detail`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Detail {
+    /// Everything, on every node.
+    #[default]
+    Full,
+    /// Everything on a node that holds a VIP; elsewhere of each backend its verdicts alone.
+    Holder,
+    /// No series by backend: the service's alone.
+    Aggregate,
 }
 
 /// `[[check]]`: a command, run again and again; exit status 0 is success.

@@ -163,6 +163,15 @@ settings! {
         "Holds the token that changes over TCP need: 16 characters or more, not readable by others; \
          without it changes come by the socket alone.";
 
+    "metrics", Kind::Table, Optional(""),
+        "How much of itself a node shows to Prometheus.";
+    "metrics.detail", Kind::Word(&["full", "holder", "aggregate"], &[]), Default("\"full\""),
+        "Series by backend: full has all on every node; holder has them on a node that holds a virtual IP, and elsewhere its verdicts alone; aggregate has none.";
+    "metrics.haproxy_compat", Kind::Flag, Default("false"),
+        "Whether to show haproxy_* as well, for boards and alerts that were made for haproxy.";
+    "metrics.keepalived_compat", Kind::Flag, Default("false"),
+        "Whether to show keepalived_* as well, for boards and alerts that were made for keepalived.";
+
     "check", Kind::Tables, Optional(""),
         "A command that is run again and again; exit status 0 is success. What keepalived calls vrrp_script.";
     "check.name", Kind::Name, Required("\"chk_disk\""),

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use super::file::{At, FromScalar, Section};
 use super::report::{Findings, did_you_mean, shown};
 use super::{
-    Admin, Backend, Balance, Check, Cluster, Config, Endpoint, HealthCheck, PerNode, ProbeKind, Quorum,
-    Service, Timeouts, Track, Tracked, Vip, VipAddress,
+    Admin, Backend, Balance, Check, Cluster, Config, Detail, Endpoint, HealthCheck, Metrics, PerNode,
+    ProbeKind, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress,
 };
 
 /// Makes the configuration, noting what can't be.
@@ -27,7 +27,8 @@ pub(super) fn resolve(file: &Section, findings: &mut Findings<'_>) -> Config {
     unique_names(file, findings);
     unique_vip_addresses(file, findings);
     unique_listeners(file, &admin, findings);
-    Config { cluster: cluster(part("cluster"), findings), admin, checks, vips, services }
+    let metrics = metrics(part("metrics"));
+    Config { cluster: cluster(part("cluster"), findings), admin, metrics, checks, vips, services }
 }
 
 fn cluster(section: &Section, findings: &mut Findings<'_>) -> Cluster {
@@ -51,6 +52,19 @@ fn admin(section: &Section) -> Admin {
         listen: section.get::<Option<SocketAddr>>("listen").flatten(),
         socket: path("socket"),
         token_file: path("token_file"),
+    }
+}
+
+fn metrics(section: &Section) -> Metrics {
+    Metrics {
+        detail: match section.get::<String>("detail").as_deref() {
+            Some("holder") => Detail::Holder,
+            Some("aggregate") => Detail::Aggregate,
+            // What else it may be the table of options says.
+            Some(_) | None => Detail::Full,
+        },
+        haproxy_compat: section.get("haproxy_compat").unwrap_or_default(),
+        keepalived_compat: section.get("keepalived_compat").unwrap_or_default(),
     }
 }
 

@@ -207,6 +207,11 @@ impl Core {
         &self.elections
     }
 
+    /// The checks, in the file's order.
+    pub fn checks(&self) -> &[Health] {
+        &self.checks
+    }
+
     /// The services, in the file's order.
     pub fn services(&self) -> &[Service] {
         &self.services

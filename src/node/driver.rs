@@ -25,6 +25,7 @@ use crate::config::{Config, Endpoint, Identity};
 use crate::core::{Cause, Core, Input, Mac, MemberState, Output, Phases, Time};
 use crate::guard::{Guard, GuardError, Report, clock};
 use crate::peers::{self, Peers};
+use crate::probe;
 use crate::proxy::{self, Proxy};
 use crate::telemetry::{self, Channel, Direction, Metrics};
 use crate::wire::seal;
@@ -112,8 +113,12 @@ impl Driver {
             let deadline = self.deadline();
             self.wait(deadline);
             let now = clock::now();
+            if now >= deadline {
+                self.metrics.late(now.since(deadline));
+            }
             if now.since(deadline) > LATE.max(self.core.interval() / 2) {
                 tracing::warn!(late_ms = now.since(deadline).as_millis(), "the driver was late");
+                self.metrics.stalled();
                 self.worker_watch.start_afresh(now);
                 self.handle(Input::Stalled);
             }
@@ -304,7 +309,7 @@ impl Driver {
     }
 
     fn rejected(&mut self, channel: seal::Channel, reason: seal::Reject) {
-        self.metrics.rejected(counted(channel), reason.as_str());
+        self.metrics.rejected(counted(channel), reason.as_str(), 1);
         if reason == seal::Reject::Unproven {
             // Every acquaintance begins with it.
             return;
@@ -342,12 +347,13 @@ impl Driver {
         }
     }
 
-    fn probed(&mut self, result: &crate::probe::ProbeResult) {
+    fn probed(&mut self, result: &probe::ProbeResult) {
         let (service, backend) = (result.service, result.backend);
         let moved = result.address.filter(|address| self.addresses[service][backend] != Some(*address));
         if let Some(address) = moved {
             self.addresses[service][backend] = Some(address);
         }
+        self.metrics.probed(service, backend, result.outcome.map_err(probe::ProbeFailure::as_str));
         if let Err(failure) = &result.outcome {
             let (service, backend) = self.names(service, backend);
             tracing::debug!(service, backend, reason = failure.as_str(), "probe failed");
@@ -427,10 +433,12 @@ impl Driver {
                 }
                 Some((name, known)) => {
                     tracing::info!(member = name, from = known.as_str(), to = state.as_str(), "member");
+                    self.metrics.member(state);
                     *known = state;
                 }
                 None => {
                     tracing::info!(member = member.name(), address = %member.address(), to = state.as_str(), "member");
+                    self.metrics.member(state);
                     self.members.push((member.name().to_owned(), state));
                 }
             }

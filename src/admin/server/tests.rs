@@ -96,7 +96,7 @@ fn sources(metrics: fn() -> String) -> Sources {
     });
     let standby = Arc::new(standby);
     Sources {
-        metrics: Box::new(metrics),
+        metrics: Box::new(move |_| metrics()),
         status: Box::new(move || Arc::clone(&standby)),
         alive: Box::new(|| Err("worker 1 is stuck".to_owned())),
         ready: Box::new(|| vec![("listeners".to_owned(), true), ("probes".to_owned(), false)]),

@@ -28,6 +28,9 @@ impl Driver {
             Output::ProbeAddress { vip, mac } => self.ask(|guard| guard.probe(vip, mac)),
             Output::RoutesChanged => self.route(),
             Output::BackendChanged { service, backend, change } => {
+                if change.from != change.to {
+                    self.metrics.backend(service, backend, change.to);
+                }
                 let (service, backend) = self.names(service, backend);
                 let (from, to) = (change.from.as_str(), change.to.as_str());
                 tracing::info!(service, backend, from, to, "backend");

@@ -63,9 +63,7 @@ impl Driver {
             }
             News::Rejected(reason) => self.rejected(crate::wire::seal::Channel::Gossip, reason),
             News::Dropped { why, count } => {
-                for _ in 0..count.min(1000) {
-                    self.metrics.rejected(Channel::Gossip, why.as_str());
-                }
+                self.metrics.rejected(Channel::Gossip, why.as_str(), count);
                 tracing::debug!(reason = why.as_str(), count, "gossip left something out");
             }
             News::Died { restarts } => tracing::warn!(restarts, "gossip has died, and is started again"),
