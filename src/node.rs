@@ -16,6 +16,7 @@ mod mailbox;
 mod service;
 mod snapshot;
 mod start;
+mod targets;
 mod throttle;
 mod watchdog;
 
@@ -40,6 +41,7 @@ use self::driver::{Driver, Vip, hearsay::Hearsay};
 use self::mailbox::Event;
 use self::service::Service;
 use self::snapshot::{NodeFacts, Snapshot};
+use self::targets::Targets;
 use self::start::Prepared;
 
 /// How long a stopping node lets open connections end.
@@ -197,6 +199,7 @@ fn assemble(
                 let proxy = proxy.clone();
                 move || proxy.upgrade().map(|proxy| proxy.counters()).unwrap_or_default()
             };
+            let for_targets = (config.cluster.name.clone(), shown.clone());
             let (for_metrics, for_status, for_ready, for_words, counted) =
                 (shown.clone(), shown.clone(), shown.clone(), shown, counters.clone());
             admin::Sources {
@@ -216,6 +219,9 @@ fn assemble(
                 }),
                 alive: Box::new(|| Ok(())),
                 ready: Box::new(move || for_ready.borrow().conditions.clone()),
+                targets: Box::new(move || {
+                    admin::targets::groups(&for_targets.0, &for_targets.1.borrow().targets)
+                }),
                 words: Box::new(move || for_words.borrow().words.clone()),
                 change: Box::new(move |change, operator, answer| {
                     operators.tell(Event::Said { change, operator, answer });
@@ -225,6 +231,8 @@ fn assemble(
         }
     };
     let service = Service::start(&config, admin, sender, sources)?;
+    let reachable = targets::reachable(config.admin.listen, identity.address);
+    let targets = Targets::own(&identity.name, reachable);
     let addresses = driver::known_addresses(&config);
     let driver = Driver {
         core,
@@ -243,6 +251,7 @@ fn assemble(
         snapshots,
         addresses,
         members: Vec::new(),
+        targets,
         hearsay: Hearsay::new(gossip),
         throttle: throttle::Throttle::default(),
         guard_watch: watchdog::GuardWatch::default(),

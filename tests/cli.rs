@@ -42,6 +42,7 @@ impl Node {
             let status = Arc::new(status(ready));
             let sources = Sources {
                 metrics: Box::new(|_| String::new()),
+                targets: Box::new(Vec::new),
                 status: Box::new(move || Arc::clone(&status)),
                 alive: Box::new(|| Ok(())),
                 ready: Box::new(Vec::new),

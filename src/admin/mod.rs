@@ -14,6 +14,7 @@ mod routes;
 pub mod server;
 pub mod status;
 pub mod table;
+pub mod targets;
 pub mod token;
 
 pub use administration::{Answer, Change, Operator, Refusal, Words};

@@ -50,6 +50,7 @@ fn read<B: Body>(request: &Request<B>, sources: &Sources) -> Reply {
         "/livez" => livez,
         "/readyz" => readyz,
         "/api/v1/status" => status,
+        "/api/v1/prometheus/targets" => targets,
         ADMINISTRATION => words,
         "/active" => active,
         _ => return problem(StatusCode::NOT_FOUND, "there is nothing at this path"),
@@ -116,6 +117,13 @@ fn status(_query: &str, sources: &Sources) -> Reply {
 
 fn words(_query: &str, sources: &Sources) -> Reply {
     let mut body = serde_json::to_vec(&(sources.words)()).expect("text and numbers are always JSON");
+    body.push(b'\n');
+    reply(StatusCode::OK, JSON, body)
+}
+
+/// For `http_sd_configs`.
+fn targets(_query: &str, sources: &Sources) -> Reply {
+    let mut body = serde_json::to_vec(&(sources.targets)()).expect("text and lists are always JSON");
     body.push(b'\n');
     reply(StatusCode::OK, JSON, body)
 }

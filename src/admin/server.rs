@@ -29,6 +29,7 @@ use super::administration::{Answer, Change, Operator, Words};
 use super::bind::SocketListener;
 use super::routes;
 use super::status::Status;
+use super::targets::Group;
 use super::token::Token;
 
 /// Where the answers come from; called on the server's thread, so they must not block.
@@ -41,6 +42,8 @@ pub struct Sources {
     pub alive: Box<dyn Fn() -> Result<(), String>>,
     /// What this node needs to serve, each with whether it is so.
     pub ready: Box<dyn Fn() -> Vec<(String, bool)>>,
+    /// Every node that can be scraped.
+    pub targets: Box<dyn Fn() -> Vec<Group>>,
     /// What operators have said that holds.
     pub words: Box<dyn Fn() -> Words>,
     /// Has the driver take a change in, without waiting for it.

@@ -35,6 +35,7 @@ use super::mailbox::{Event, Mailbox};
 use super::service::Prober;
 use super::snapshot::{self, Snapshot, VipFacts};
 use super::start::Wards;
+use super::targets::Targets;
 use super::throttle::Throttle;
 use super::watchdog::{GuardWatch, WorkerWatch};
 
@@ -69,6 +70,7 @@ pub(super) struct Driver {
     /// Where each backend is, as far as its name has been resolved.
     pub(super) addresses: Vec<Vec<Option<SocketAddr>>>,
     pub(super) members: Vec<(String, MemberState)>,
+    pub(super) targets: Targets,
     pub(super) hearsay: Hearsay,
     pub(super) throttle: Throttle,
     pub(super) guard_watch: GuardWatch,
@@ -415,6 +417,7 @@ impl Driver {
             now,
         );
         self.gossip();
+        let snapshot = Snapshot { targets: self.targets.addresses(), ..snapshot };
         self.snapshots.send_replace(Arc::new(snapshot));
         self.published_at = now;
     }

@@ -21,6 +21,8 @@ pub(super) struct Snapshot {
     pub(super) vips: Vec<VipSnapshot>,
     pub(super) services: Vec<Vec<BackendSnapshot>>,
     pub(super) words: Words,
+    /// Where each node can be scraped, by name.
+    pub(super) targets: BTreeMap<String, String>,
     /// What operators want of this node.
     pub(super) admin: core::AdminState,
     /// When each other member was last heard, since the epoch.
@@ -103,6 +105,7 @@ pub(super) fn take(
             .collect(),
         services: services.collect(),
         words: words(core, identity, now),
+        targets: BTreeMap::new(),
         admin: core.administration().node(&identity.name, now),
         heard: heard(core, now),
         checks: core.checks().iter().map(|check| succeeds(check.verdict())).collect(),

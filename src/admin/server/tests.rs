@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 mod changing;
 
 use super::*;
-use crate::admin::{Target, bind_socket, bind_tcp, fetch_status, status};
+use crate::admin::{Target, bind_socket, bind_tcp, fetch_status, status, targets};
 
 /// Long enough for any answer on a busy machine; only a failing test waits for it.
 const AT_LAST: Duration = Duration::from_secs(20);
@@ -97,6 +97,7 @@ fn sources(metrics: fn() -> String) -> Sources {
     let standby = Arc::new(standby);
     Sources {
         metrics: Box::new(move |_| metrics()),
+        targets: Box::new(|| targets::groups("myweb", &[("ha1".into(), "192.0.2.1:7781".into())].into())),
         status: Box::new(move || Arc::clone(&standby)),
         alive: Box::new(|| Err("worker 1 is stuck".to_owned())),
         ready: Box::new(|| vec![("listeners".to_owned(), true), ("probes".to_owned(), false)]),

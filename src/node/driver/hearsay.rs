@@ -10,6 +10,7 @@ use super::Driver;
 use crate::core::{Input, MemberId, MemberState, Verdict};
 use crate::guard::clock;
 use crate::node::directory::{self, Clocks};
+use crate::node::targets;
 use crate::peers::gossip::{Directory, Gossip, LEFT, News, STATE};
 use crate::telemetry::{self, Channel, Direction};
 use crate::wire::member_id;
@@ -71,6 +72,7 @@ impl Driver {
     }
 
     fn hear_directory(&mut self, directory: &Directory) {
+        self.targets.hear(directory, clock::now());
         let clocks = Clocks { wall: wall_clock(), now: clock::now() };
         for (name, entry) in &directory.members {
             let id = member_id(name);
@@ -124,7 +126,8 @@ impl Driver {
         self.sync();
         let Some(gossip) = &self.hearsay.gossip else { return };
         let me = member_id(&self.identity.name);
-        let own = directory::own(&self.core, &self.config, me, &self.digest, telemetry::VERSION);
+        let admin = targets::reachable(self.config.admin.listen, self.identity.address);
+        let own = directory::own(&self.core, &self.config, me, &self.digest, telemetry::VERSION, admin);
         for (key, value) in &own {
             if self.hearsay.told.get(key) != Some(value) {
                 gossip.publish(key.clone(), value.clone());
