@@ -41,8 +41,8 @@ use self::driver::{Driver, Vip, hearsay::Hearsay};
 use self::mailbox::Event;
 use self::service::Service;
 use self::snapshot::{NodeFacts, Snapshot};
-use self::targets::Targets;
 use self::start::Prepared;
+use self::targets::Targets;
 
 /// How long a stopping node lets open connections end.
 const DRAIN: Duration = Duration::from_secs(5);

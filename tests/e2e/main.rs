@@ -6,6 +6,7 @@
 
 mod administration;
 mod backends;
+mod boards;
 mod cluster;
 mod failover;
 mod harness;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
             words::TESTS,
             thirty::TESTS,
             prometheus::TESTS,
+            boards::TESTS,
         ]
         .concat(),
     )
