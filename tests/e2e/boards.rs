@@ -27,7 +27,7 @@ pub(crate) const TESTS: &[Test] = &[
 /// For a Prometheus that has to have looked several times, and for pictures where they are asked for.
 const LONG: Duration = Duration::from_secs(180);
 /// Pictures show at least this much.
-const SHOWN: Duration = Duration::from_secs(60);
+const SHOWN: Duration = Duration::from_secs(90);
 
 /// One seed that is there, and one that isn't.
 const SEEDS: [&str; 2] = ["192.168.56.22", "192.168.56.29"];
@@ -37,8 +37,8 @@ const COMPAT: &str = "\n[metrics]\nhaproxy_compat = true\nkeepalived_compat = tr
 
 /// What a board's variables stand for here.
 const VARIABLES: [(&str, &str); 9] = [
-    ("$__rate_interval", "20s"),
-    ("$__range", "2m"),
+    ("$__rate_interval", "10s"),
+    ("$__range", "3m"),
     ("$job", "chinthe"),
     ("$cluster", "myweb"),
     ("$instance", ".+"),
@@ -106,6 +106,11 @@ fn every_query_answers(sandbox: Sandbox) -> Outcome {
     };
     sees("three nodes by one seed of two", "count(up{cluster=\"myweb\"} == 1)", 3.0)?;
     let began = Instant::now();
+    let pictures = env::var_os("CHINTHE_PICTURES");
+    if pictures.is_some() {
+        // So that rates have a past to be seen against.
+        thread::sleep(SHOWN / 2);
+    }
 
     scene.moves_to("ha2", FAILOVER, |lab| lab.node("ha1")?.kill9_daemon())?;
     sees("ha1 down", "up{node=\"ha1\"}", 0.0)?;
@@ -119,10 +124,13 @@ fn every_query_answers(sandbox: Sandbox) -> Outcome {
     // Ratios of what has just begun would be of two points.
     sees("rules evaluated on it", "count(cluster_service:chinthe_connect_failures:ratio_rate5m)", 1.0)?;
 
-    if let Some(pictures) = env::var_os("CHINTHE_PICTURES") {
+    if let Some(pictures) = pictures {
         thread::sleep(SHOWN.saturating_sub(began.elapsed()));
         draw(&PathBuf::from(pictures), began)?;
     }
+    let alerts = || series("ALERTS", true, began).unwrap_or_default();
+    let quiet = scene.lab.wait_for("no alert to be left", PATIENCE, || alerts().is_empty());
+    quiet.inspect_err(|_| eprintln!("{:?}", alerts()))?;
     let wrong: Vec<String> = boards()?
         .iter()
         .flat_map(|(name, board)| judge(name, board, began))
