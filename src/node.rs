@@ -20,6 +20,7 @@ mod targets;
 mod throttle;
 mod watchdog;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
@@ -250,7 +251,7 @@ fn assemble(
         metrics,
         snapshots,
         addresses,
-        members: Vec::new(),
+        members: BTreeMap::new(),
         targets,
         hearsay: Hearsay::new(gossip),
         throttle: throttle::Throttle::default(),
@@ -258,6 +259,8 @@ fn assemble(
         worker_watch: watchdog::WorkerWatch::default(),
         workers_turn: true,
         published_at: clock::now(),
+        looked_at: clock::now(),
+        shown_revision: 0,
         news: true,
         leaving_since: None,
     };

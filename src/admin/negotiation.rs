@@ -2,7 +2,7 @@
 
 use hyper::header::{ACCEPT, HeaderMap};
 
-/// Whether OpenMetrics is asked for, and not for less than the plain text that is sent otherwise.
+/// Whether `OpenMetrics` is asked for, and not for less than the plain text that is sent otherwise.
 ///
 /// Only by its name: whoever takes anything (`*/*`) gets what every version of every collector reads.
 pub(super) fn wants_open_metrics(headers: &HeaderMap) -> bool {

@@ -57,7 +57,7 @@ pub struct Sources {
 pub enum MetricsFormat {
     /// Prometheus' text format 0.0.4.
     Text,
-    /// OpenMetrics 1.0.0, for those who ask for it.
+    /// `OpenMetrics` 1.0.0, for those who ask for it.
     OpenMetrics,
 }
 

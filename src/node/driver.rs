@@ -12,6 +12,7 @@ mod actions;
 mod administration;
 pub(super) mod hearsay;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -45,8 +46,10 @@ const PORTION: usize = 256;
 const LATE: Duration = Duration::from_millis(15);
 /// A guard that can't be started is tried again after this.
 const GUARD_AGAIN: Duration = Duration::from_secs(1);
-/// The least time between two snapshots without news.
-const PUBLISH_AGAIN: Duration = Duration::from_millis(50);
+/// How often it is looked whether there is anything new to show.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often the same is shown again: what depends on time alone, in case that the rest has missed anything.
+const PUBLISH_AGAIN: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for its successors' acknowledgements.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -69,7 +72,8 @@ pub(super) struct Driver {
     pub(super) vips: Vec<Vip>,
     /// Where each backend is, as far as its name has been resolved.
     pub(super) addresses: Vec<Vec<Option<SocketAddr>>>,
-    pub(super) members: Vec<(String, MemberState)>,
+    /// What was told last of each member.
+    pub(super) members: BTreeMap<String, MemberState>,
     pub(super) targets: Targets,
     pub(super) hearsay: Hearsay,
     pub(super) throttle: Throttle,
@@ -77,6 +81,10 @@ pub(super) struct Driver {
     pub(super) worker_watch: WorkerWatch,
     pub(super) workers_turn: bool,
     pub(super) published_at: Time,
+    /// When it was last looked whether there is anything new to show.
+    pub(super) looked_at: Time,
+    /// The core's revision that is shown.
+    pub(super) shown_revision: u64,
     /// Something has happened that must be shown at once.
     pub(super) news: bool,
     pub(super) leaving_since: Option<Time>,
@@ -146,7 +154,7 @@ impl Driver {
 
     fn deadline(&self) -> Time {
         let now = clock::now();
-        let mut deadline = self.core.next_deadline(now).min(self.published_at + self.core.interval());
+        let mut deadline = self.core.next_deadline(now).min(self.looked_at + self.core.interval());
         if self.guard.is_none() {
             deadline = deadline.min(self.guard_again_at);
         }
@@ -289,25 +297,29 @@ impl Driver {
 
     fn read_peers(&mut self) {
         for _ in 0..PORTION {
-            let known = self.peers.known().len();
+            let told = self.peers.told();
             match self.peers.receive(clock::now()) {
                 None => return,
                 Some(peers::Received::Input(channel, input)) => {
                     self.metrics.message(counted(channel), Direction::In);
                     self.handle(input);
                 }
-                Some(peers::Received::Proven) => {
-                    let advertisement = self.core.introduce(clock::now());
-                    self.carry_out(Output::Advertise(advertisement));
-                }
+                Some(peers::Received::Proven) => self.introduce(),
                 Some(peers::Received::Handshake) => {}
                 Some(peers::Received::Gossip(datagram, from)) => self.hear_gossip_datagram(datagram, from),
                 Some(peers::Received::Rejected(channel, reason)) => self.rejected(channel, reason),
             }
-            if self.peers.known().len() != known {
+            if self.peers.told() != told {
                 self.tell_guard_of_peers();
+                // Whoever was mentioned hears of this node at once, not after an interval.
+                self.introduce();
             }
         }
+    }
+
+    fn introduce(&mut self) {
+        let advertisement = self.core.introduce(clock::now());
+        self.carry_out(Output::Advertise(advertisement));
     }
 
     fn rejected(&mut self, channel: seal::Channel, reason: seal::Reject) {
@@ -397,15 +409,20 @@ impl Driver {
         self.handle(Input::ConnectFailed { service, backend });
     }
 
-    /// Shows the state as it is: at once after a transition, else often enough to be true within an interval.
+    /// Shows the state as it is: at once after a transition, within an interval after anything else, and rarely when
+    /// there is nothing new.
     fn publish(&mut self) {
         let now = clock::now();
-        if !std::mem::take(&mut self.news)
-            && now.since(self.published_at) < PUBLISH_AGAIN.min(self.core.interval())
-        {
+        if !self.news && now.since(self.looked_at) < LOOK_AGAIN.min(self.core.interval()) {
             return;
         }
-        self.tell_of_members(now);
+        self.looked_at = now;
+        self.sync();
+        let same = !self.tell_of_members(now) && self.core.revision() == self.shown_revision;
+        if !std::mem::take(&mut self.news) && same && now.since(self.published_at) < PUBLISH_AGAIN {
+            return;
+        }
+        self.shown_revision = self.core.revision();
         let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts).collect();
         let snapshot = snapshot::take(
             &self.core,
@@ -422,30 +439,32 @@ impl Driver {
         self.published_at = now;
     }
 
-    fn tell_of_members(&mut self, now: Time) {
+    /// Tells what has become of members. True when there was anything.
+    fn tell_of_members(&mut self, now: Time) -> bool {
+        let mut changed = false;
         for (_, member) in self.core.members().iter() {
             let state = member.state(now);
-            match self.members.iter_mut().find(|(name, _)| name == member.name()) {
-                Some((_, known)) if *known == state => {}
-                // Doubt comes and goes; what it comes to is told.
-                Some((_, known))
-                    if state == MemberState::Suspect
-                        || *known == MemberState::Suspect && state == MemberState::Alive =>
-                {
-                    *known = state;
-                }
-                Some((name, known)) => {
-                    tracing::info!(member = name, from = known.as_str(), to = state.as_str(), "member");
-                    self.metrics.member(state);
-                    *known = state;
-                }
-                None => {
-                    tracing::info!(member = member.name(), address = %member.address(), to = state.as_str(), "member");
-                    self.metrics.member(state);
-                    self.members.push((member.name().to_owned(), state));
-                }
+            let Some(known) = self.members.get_mut(member.name()) else {
+                tracing::info!(member = member.name(), address = %member.address(), to = state.as_str(), "member");
+                self.metrics.member(state);
+                self.members.insert(member.name().to_owned(), state);
+                changed = true;
+                continue;
+            };
+            if *known == state {
+                continue;
             }
+            // Doubt comes and goes; what it comes to is told.
+            let doubt = state == MemberState::Suspect
+                || *known == MemberState::Suspect && state == MemberState::Alive;
+            if !doubt {
+                tracing::info!(member = member.name(), from = known.as_str(), to = state.as_str(), "member");
+                self.metrics.member(state);
+            }
+            *known = state;
+            changed = true;
         }
+        changed
     }
 
     fn name(&self, vip: usize) -> &str {

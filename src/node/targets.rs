@@ -41,8 +41,9 @@ impl Targets {
         Self { nodes: address.map(target).into_iter().collect() }
     }
 
-    /// Takes in what gossip says of the others.
-    pub(super) fn hear(&mut self, directory: &Directory, now: Time) {
+    /// Takes in what gossip says of the others. True when somebody is listed anew, otherwise or no more.
+    pub(super) fn hear(&mut self, directory: &Directory, now: Time) -> bool {
+        let before = self.addresses();
         for (name, entry) in &directory.members {
             if entry.values.get(STATE).is_some_and(|state| state == LEFT) {
                 self.nodes.remove(name);
@@ -57,9 +58,10 @@ impl Targets {
         self.nodes.retain(|_, target| now.since(target.seen_at) < KEPT);
         while self.nodes.len() > MOST {
             let oldest = self.nodes.iter().min_by_key(|(_, target)| target.seen_at);
-            let Some(name) = oldest.map(|(name, _)| name.clone()) else { return };
+            let Some(name) = oldest.map(|(name, _)| name.clone()) else { break };
             self.nodes.remove(&name);
         }
+        self.addresses() != before
     }
 
     /// Each node's address, by name, in text.
@@ -111,7 +113,9 @@ mod tests {
         let mut targets = Targets::own("ha1", own);
         let there = [(STATE, "up"), (KEY, "192.0.2.2:7781")];
         let now = Time::ZERO + HOUR;
-        targets.hear(&directory(&[("ha2", entry(true, &there)), ("ha3", entry(true, &there))]), now);
+        let both = directory(&[("ha2", entry(true, &there)), ("ha3", entry(true, &there))]);
+        assert!(targets.hear(&both, now));
+        assert!(!targets.hear(&both, now));
         assert_eq!(names(&targets).len(), 3);
 
         let left = entry(false, &[(STATE, LEFT), (KEY, "192.0.2.2:7781")]);

@@ -1,6 +1,6 @@
-//! Families and their series as text: Prometheus' format 0.0.4, or OpenMetrics 1.0.
+//! Families and their series as text: Prometheus' format 0.0.4, or `OpenMetrics` 1.0.
 //!
-//! The two differ in little: OpenMetrics names a counter's family without `_total`, ends with `# EOF`, and lets
+//! The two differ in little: `OpenMetrics` names a counter's family without `_total`, ends with `# EOF`, and lets
 //! a histogram's bucket carry an exemplar. Numbers are spelled alike in both, so that a series has the same
 //! labels whichever was asked for.
 
@@ -17,7 +17,7 @@ pub enum Exposition {
     /// Prometheus' text format 0.0.4.
     #[default]
     Text,
-    /// OpenMetrics 1.0.0, with exemplars.
+    /// `OpenMetrics` 1.0.0, with exemplars.
     OpenMetrics,
 }
 
@@ -149,7 +149,7 @@ fn write_escaped(text: &mut String, value: &str) {
     }
 }
 
-/// As OpenMetrics wants it, with a point even where there is nothing behind it: `le` is a label, and `1` would be
+/// As `OpenMetrics` wants it, with a point even where there is nothing behind it: `le` is a label, and `1` would be
 /// another series than `1.0`.
 fn write_bound(text: &mut String, bound: f64) {
     if bound.is_infinite() {

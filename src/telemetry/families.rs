@@ -120,7 +120,7 @@ pub(super) const MEMBER_TRANSITIONS: Family = Family::counter(
 pub(super) const MEMBER_HEARD: Family = Family::gauge(
     "chinthe_member_last_heard_timestamp_seconds",
     &["member"],
-    "When another member was last heard directly.",
+    "When another member was last heard directly, to within a second.",
 );
 
 pub(super) const VIP_ACTIVE: Family =

@@ -7,7 +7,6 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chinthe::lab::{ConfigSource, Lab, LabError, Node, Sandbox};
@@ -109,7 +108,7 @@ fn every_query_answers(sandbox: Sandbox) -> Outcome {
     let pictures = env::var_os("CHINTHE_PICTURES");
     if pictures.is_some() {
         // So that rates have a past to be seen against.
-        thread::sleep(SHOWN / 2);
+        scene.lab.wait_for("a past", SHOWN, || began.elapsed() > SHOWN / 2)?;
     }
 
     scene.moves_to("ha2", FAILOVER, |lab| lab.node("ha1")?.kill9_daemon())?;
@@ -125,7 +124,7 @@ fn every_query_answers(sandbox: Sandbox) -> Outcome {
     sees("rules evaluated on it", "count(cluster_service:chinthe_connect_failures:ratio_rate5m)", 1.0)?;
 
     if let Some(pictures) = pictures {
-        thread::sleep(SHOWN.saturating_sub(began.elapsed()));
+        scene.lab.wait_for("a present", SHOWN, || began.elapsed() > SHOWN)?;
         draw(&PathBuf::from(pictures), began)?;
     }
     let alerts = || series("ALERTS", true, began).unwrap_or_default();
@@ -284,7 +283,7 @@ fn judge_rules() -> Result<Vec<String>, Box<dyn Error>> {
     let mut count = 0;
     let groups = Prometheus::api("rules", &[])?;
     for rule in
-        groups["groups"].as_array().into_iter().flatten().flat_map(|g| g["rules"].as_array()).flatten()
+        groups["groups"].as_array().into_iter().flatten().filter_map(|g| g["rules"].as_array()).flatten()
     {
         count += 1;
         let name = rule["name"].as_str().unwrap_or_default();

@@ -17,6 +17,7 @@ use crate::scene::{CHINTHE, FAILOVER, PATIENCE, Scene};
 pub(crate) const TESTS: &[Test] = &[
     Test::inside("prometheus::one_active_node_of_five_before_and_after_a_failover", one_active_node_of_five),
     Test::inside("prometheus::promtool_finds_nothing_to_complain_about", promtool_is_content),
+    Test::outside("prometheus::the_rules_pass_their_own_tests", rules_pass),
 ];
 
 /// Where Prometheus answers, on the hub's loopback.
@@ -179,6 +180,19 @@ fn promtool_is_content(sandbox: Sandbox) -> Outcome {
         let output = promtool.wait_with_output()?;
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success() && said.trim().is_empty(), "{}:\n{said}", node.name());
+    }
+    Ok(())
+}
+
+fn rules_pass() -> Outcome {
+    if !is_here("promtool")? {
+        return Ok(());
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");
+    for arguments in [["check", "rules", "rules.yml"], ["test", "rules", "rules-test.yml"]] {
+        let output = Command::new("promtool").args(arguments).current_dir(&folder).output()?;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{arguments:?}:\n{said}");
     }
     Ok(())
 }

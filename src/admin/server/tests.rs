@@ -140,6 +140,25 @@ fn metrics_come_as_text() {
 }
 
 #[test]
+fn metrics_come_as_open_metrics_to_those_who_ask_for_it() {
+    let server = Server::start("open-metrics");
+    let answer = server.ask(
+        "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\n\r\n",
+    );
+    let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+    assert!(answer.contains(kind), "{answer}");
+}
+
+#[test]
+fn targets_are_the_document_that_prometheus_discovers_by() {
+    let server = Server::start("targets");
+    let answer = server.get("/api/v1/prometheus/targets");
+    assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
+    let document = r#"[{"targets":["192.0.2.1:7781"],"labels":{"cluster":"myweb","node":"ha1"}}]"#;
+    assert_eq!(body(&answer).trim_end(), document);
+}
+
+#[test]
 fn the_status_is_the_same_over_tcp_and_the_socket() {
     let server = Server::start("status");
     let (over_socket, status) = fetch_status(&Target::Socket(server.socket.clone())).expect("an answer");

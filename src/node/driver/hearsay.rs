@@ -72,7 +72,7 @@ impl Driver {
     }
 
     fn hear_directory(&mut self, directory: &Directory) {
-        self.targets.hear(directory, clock::now());
+        self.news |= self.targets.hear(directory, clock::now());
         let clocks = Clocks { wall: wall_clock(), now: clock::now() };
         for (name, entry) in &directory.members {
             let id = member_id(name);
@@ -108,7 +108,7 @@ impl Driver {
     /// Once everybody who is heard has also said by gossip what there is to know, this node may serve.
     ///
     /// Either may come first: the advertisement or the gossip.
-    fn sync(&mut self) {
+    pub(super) fn sync(&mut self) {
         if self.hearsay.synced {
             return;
         }
@@ -123,7 +123,6 @@ impl Driver {
 
     /// Publishes what has changed.
     pub(super) fn gossip(&mut self) {
-        self.sync();
         let Some(gossip) = &self.hearsay.gossip else { return };
         let me = member_id(&self.identity.name);
         let admin = targets::reachable(self.config.admin.listen, self.identity.address);
