@@ -47,8 +47,19 @@ pub struct VipSettings {
     pub advertisement_interval: Duration,
     /// Whether this node takes it from a living holder of lower priority.
     pub preempt: bool,
+    /// What proves that it is free.
+    pub proof: Proof,
     /// What is added to or taken from the priority.
     pub track: Vec<(Tracked, Weight)>,
+}
+
+/// What proves that the addresses of a VIP whose holder is silent are free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Nobody answers for them on the network: ARP.
+    Answers,
+    /// Time, where nobody can be asked: the longest hold and the kernel's lease have run out.
+    Time,
 }
 
 /// What a VIP tracks, by index.

@@ -15,6 +15,7 @@ pub mod balance;
 mod contract;
 mod election;
 mod health;
+mod loss;
 mod member;
 mod message;
 mod outbox;
@@ -33,12 +34,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub use self::administration::{AdminState, Administration, Aspect, Full, Setting, Stamp, Target, Word};
-pub use self::contract::{Input, Output, Settings, Tracked, VipSettings};
+pub use self::contract::{Input, Output, Proof, Settings, Tracked, VipSettings};
 pub use self::election::{Claimant, Election};
 pub use self::health::Health;
 pub use self::member::{Member, MemberState, Members};
 pub use self::message::{
-    Advertisement, Boot, Heard, Mac, MemberId, Message, Resignation, VipAdvertisement, VipId,
+    Advertisement, Boot, Heard, Holder, Mac, MemberId, Message, Resignation, VipAdvertisement, VipId,
 };
 pub use self::service::{Administered, Backend, Change, Service, ServiceSettings};
 pub use self::time::Time;
@@ -73,6 +74,8 @@ pub struct Core {
     outputs: VecDeque<Output>,
     guard: Boot,
     sequence: u64,
+    /// Advertisements to everybody.
+    beats: u64,
     resignations: u32,
     advertise_at: Time,
     /// When the holds are asked for anew.
@@ -86,7 +89,7 @@ impl Core {
     pub fn new(settings: Settings, now: Time) -> Self {
         let interval = settings.vips.iter().map(|v| v.advertisement_interval).min();
         let interval = interval.unwrap_or(INTERVAL_WITHOUT_VIPS);
-        let elections = settings.vips.iter().enumerate().map(|(i, v)| Election::new(i, v.id, v.preempt));
+        let elections = settings.vips.iter().enumerate().map(|(i, v)| Election::new(i, v));
         let services: Vec<Service> = settings.services.iter().map(Service::new).collect();
         Self {
             interval,
@@ -102,6 +105,7 @@ impl Core {
             outputs: VecDeque::new(),
             guard: Boot::default(),
             sequence: 0,
+            beats: 0,
             resignations: 0,
             advertise_at: now,
             feed_at: now,
@@ -170,7 +174,7 @@ impl Core {
 
     /// Something to tell a newcomer, out of turn.
     pub fn introduce(&mut self, now: Time) -> Advertisement {
-        self.advertisement(now)
+        self.beat(now)
     }
 
     /// What is to be done next, in order; `None` when there is nothing.
@@ -247,9 +251,17 @@ impl Core {
                     .filter(|part| part.state == VipState::Active)
                     .map(|part| part.vip)
                     .collect();
+                let asks = advertisement.vips.iter().any(|part| part.claims);
                 let unknown = self.members.get(from).is_none();
+                let back = self.members.get(from).is_some_and(|member| member.has_been_away(now));
                 if self.members.hear(from, address, boot, advertisement, now) {
                     self.count_conflicts(from, &claims, now);
+                    self.announce_after_doubt(from, back);
+                    if asks {
+                        // Who claims a VIP waits for everybody's word.
+                        let advertisement = self.advertisement(now);
+                        self.outputs.push_back(Output::Reply { to: from, advertisement });
+                    }
                 }
                 // A newcomer learns at once what it would otherwise wait an interval for.
                 self.advertise_now |= unknown;
@@ -282,6 +294,17 @@ impl Core {
                 if election.outranks(from, &self.surroundings(vip, now)) {
                     self.outputs.push_back(Output::Announce { vip });
                 }
+            }
+        }
+    }
+
+    /// Clients may believe something else where others did: a member that was cut off, or one that hears two holders.
+    fn announce_after_doubt(&mut self, from: MemberId, back: bool) {
+        let Some(member) = self.members.get(from) else { return };
+        for (vip, election) in self.elections.iter().enumerate() {
+            let disputed = member.part(election.id()).is_some_and(|part| part.disputed);
+            if election.hold_until().is_some() && (back || disputed) {
+                self.outputs.push_back(Output::Announce { vip });
             }
         }
     }
@@ -379,7 +402,7 @@ impl Core {
             self.advertise_now = true;
         }
         if std::mem::take(&mut self.advertise_now) {
-            let advertisement = self.advertisement(now);
+            let advertisement = self.beat(now);
             self.outputs.push_back(Output::Advertise(advertisement));
             // A regular beat, whatever is said in between; a late one isn't made up for.
             while self.advertise_at <= now {
@@ -388,17 +411,26 @@ impl Core {
         }
     }
 
+    /// What is told to everybody.
+    fn beat(&mut self, now: Time) -> Advertisement {
+        self.beats += 1;
+        Advertisement { beat: Some(self.beats), ..self.advertisement(now) }
+    }
+
     fn advertisement(&mut self, now: Time) -> Advertisement {
         self.sequence += 1;
+        let vips = (0..self.elections.len())
+            .map(|vip| self.elections[vip].advertisement(&self.surroundings(vip, now)));
         Advertisement {
             sequence: self.sequence,
+            beat: None,
             name: self.settings.name.clone(),
             version: self.settings.version.clone(),
             config: self.settings.config,
             interval: self.interval,
             leaving: self.leaving && self.elections.iter().all(|e| e.state() != VipState::Active),
             guard: self.guard,
-            vips: self.elections.iter().map(Election::advertisement).collect(),
+            vips: vips.collect(),
             heard: self.members.heard(now),
         }
     }
@@ -418,6 +450,7 @@ impl Core {
             me: self.settings.me,
             address: self.settings.address,
             interval: self.interval,
+            sequence: self.sequence,
             members: &self.members,
             obstacle,
             young: self.readiness.is_young(now),
@@ -439,11 +472,9 @@ impl Core {
         let mut elections = std::mem::take(&mut self.elections);
         let mut orders = Orders::default();
         if let Some(election) = elections.get_mut(vip) {
-            let before = (election.state(), election.standing());
+            let before = election.news();
             act(election, &self.surroundings(vip, now), &mut orders);
-            // A claim, too, is told at once: before the kernel has the address, so that nobody else begins.
-            let claims = orders.outputs.iter().any(|output| matches!(output, Output::Hold { .. }));
-            self.advertise_now |= claims || before != (election.state(), election.standing());
+            self.advertise_now |= before != election.news();
             for (term, successor) in orders.resignations {
                 self.resign(election.id(), term, successor, now);
             }

@@ -237,6 +237,7 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         base_priority: vip.priority.on(&identity.name).copied().unwrap_or(100),
         advertisement_interval: vip.advertisement_interval,
         preempt: vip.preempt.on(&identity.name).copied().unwrap_or(true),
+        proof: core::Proof::Answers,
         track: vip.track.iter().map(tracked).collect(),
     };
     let service = |service: &config::Service| core::ServiceSettings {

@@ -10,7 +10,8 @@
 use std::time::Duration;
 
 use crate::core::{
-    Advertisement, Boot, Heard, Mac, MemberId, Message, Resignation, VipAdvertisement, VipId, VipState,
+    Advertisement, Boot, Heard, Holder, Mac, MemberId, Message, Resignation, VipAdvertisement, VipId,
+    VipState,
 };
 
 /// The version that this program speaks.
@@ -20,6 +21,8 @@ pub const VERSION: u8 = 1;
 const LIST: usize = 256;
 /// Names and versions are cut to this many bytes by an honest sender.
 const TEXT: usize = 63;
+/// Stands for an advertisement that isn't a beat; nobody counts that far.
+const NO_BEAT: u64 = u64::MAX;
 
 const ADVERTISEMENT: u8 = 1;
 const PROBE: u8 = 2;
@@ -85,6 +88,7 @@ pub fn decode(body: &[u8]) -> Result<Message, DecodeError> {
 
 fn encode_advertisement(out: &mut Vec<u8>, advertisement: &Advertisement) {
     out.extend(advertisement.sequence.to_be_bytes());
+    out.extend(advertisement.beat.unwrap_or(NO_BEAT).to_be_bytes());
     text(out, &advertisement.name);
     text(out, &advertisement.version);
     out.extend(advertisement.config);
@@ -97,9 +101,14 @@ fn encode_advertisement(out: &mut Vec<u8>, advertisement: &Advertisement) {
         out.extend(vip.vip.0.to_be_bytes());
         out.push(state_code(vip.state));
         out.push(vip.effective_priority);
-        out.push(u8::from(vip.preempt) | u8::from(vip.suspects) << 1 | u8::from(vip.claims) << 2);
+        let flags = [vip.preempt, vip.suspects, vip.claims, vip.disputed, vip.hears.is_some()];
+        out.push(flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag)));
         out.extend(vip.term.to_be_bytes());
         out.extend(vip.mac.0);
+        if let Some(holder) = vip.hears {
+            out.extend(holder.member.0.to_be_bytes());
+            out.extend(holder.term.to_be_bytes());
+        }
     }
     let heard = &advertisement.heard[..advertisement.heard.len().min(LIST)];
     out.extend((heard.len() as u16).to_be_bytes());
@@ -112,6 +121,7 @@ fn encode_advertisement(out: &mut Vec<u8>, advertisement: &Advertisement) {
 
 fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeError> {
     let sequence = input.u64()?;
+    let beat = Some(input.u64()?).filter(|beat| *beat != NO_BEAT);
     let (name, version) = (input.text()?, input.text()?);
     let config = input.bytes()?;
     let interval = input.duration()?;
@@ -129,15 +139,28 @@ fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeEr
             return Err(DecodeError::Malformed);
         }
         let flags = input.byte()?;
+        let [preempt, suspects, claims, disputed, hears] = [0, 1, 2, 3, 4].map(|bit| flags >> bit & 1 == 1);
         let term = input.u32()?;
         let mac = Mac(input.bytes()?);
-        let (preempt, suspects, claims) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
-        Ok(VipAdvertisement { vip, state, effective_priority, preempt, term, mac, suspects, claims })
+        let hears =
+            if hears { Some(Holder { member: MemberId(input.u64()?), term: input.u32()? }) } else { None };
+        Ok(VipAdvertisement {
+            vip,
+            state,
+            effective_priority,
+            preempt,
+            term,
+            mac,
+            suspects,
+            claims,
+            hears,
+            disputed,
+        })
     })?;
     let heard = input.list(|input| {
         Ok(Heard { member: MemberId(input.u64()?), sequence: input.u64()?, age: input.duration()? })
     })?;
-    Ok(Advertisement { sequence, name, version, config, interval, leaving, guard, vips, heard })
+    Ok(Advertisement { sequence, beat, name, version, config, interval, leaving, guard, vips, heard })
 }
 
 fn state_code(state: VipState) -> u8 {
@@ -233,6 +256,7 @@ mod tests {
     fn advertisement() -> Advertisement {
         Advertisement {
             sequence: 7,
+            beat: Some(5),
             name: "ha1".into(),
             version: "0.1.0".into(),
             config: [1, 2, 3, 4, 5, 6, 7, 8],
@@ -248,6 +272,8 @@ mod tests {
                 mac: Mac([2, 0, 0, 0, 0, 1]),
                 suspects: false,
                 claims: true,
+                hears: Some(Holder { member: MemberId(3), term: 3 }),
+                disputed: true,
             }],
             heard: vec![Heard { member: MemberId(5), sequence: 99, age: Duration::from_micros(1234) }],
         }
@@ -258,9 +284,14 @@ mod tests {
         for message in [
             Message::Advertisement(advertisement()),
             Message::Advertisement(Advertisement {
+                beat: None,
                 leaving: true,
                 vips: vec![],
                 heard: vec![],
+                ..advertisement()
+            }),
+            Message::Advertisement(Advertisement {
+                vips: vec![VipAdvertisement { hears: None, disputed: false, ..advertisement().vips[0] }],
                 ..advertisement()
             }),
             Message::Probe,
