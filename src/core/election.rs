@@ -278,11 +278,14 @@ impl Election {
         u32::try_from(better.count()).unwrap_or(u32::MAX)
     }
 
-    /// Whether a better node is just starting, as this one is: a cluster that starts as a whole needn't begin with a
-    /// move. Nobody waits for long, and not where there was a holder.
+    /// Whether a better node is just starting, as this one is, or one that this node has only been told of: a cluster
+    /// that starts as a whole needn't begin with a move, nor with two holders. Nobody waits for long, and not where
+    /// there was a holder.
     fn gives_way(&self, around: &Surroundings<'_>) -> bool {
         let mine = (self.standing.effective, around.address);
-        around.young && around.members.starting(self.id, around.now).any(|theirs| theirs > mine)
+        around.young
+            && (around.members.starting(self.id, around.now).any(|theirs| theirs > mine)
+                || around.members.mentions_others(around.me, around.now))
     }
 
     /// The best candidate heard lately that `may` hold it.

@@ -188,7 +188,12 @@ impl Members {
     /// Whom we have heard and how long ago, for our own advertisement.
     pub fn heard(&self, now: Time) -> Vec<Heard> {
         self.iter()
-            .map(|(member, m)| Heard { member, sequence: m.latest.sequence, age: now.since(m.heard_at) })
+            .map(|(member, m)| Heard {
+                member,
+                address: m.address,
+                sequence: m.latest.sequence,
+                age: now.since(m.heard_at),
+            })
             .collect()
     }
 
@@ -244,6 +249,15 @@ impl Members {
     pub fn loss(&self, now: Time) -> u32 {
         let counted = self.members.values().filter(|m| now.since(m.heard_at) < LOSSES_COUNT);
         counted.map(|m| m.losses.per_mille()).max().unwrap_or(loss::MOST)
+    }
+
+    /// Whether a member that is heard hears somebody whom this node has never heard.
+    pub fn mentions_others(&self, me: MemberId, now: Time) -> bool {
+        self.iter().filter(|(_, member)| member.is_fresh(now)).any(|(_, member)| {
+            let lately = member.latest.interval * DEAD_INTERVALS;
+            let mentioned = member.latest.heard.iter().filter(|heard| heard.age < lately);
+            mentioned.map(|heard| heard.member).any(|id| id != me && !self.members.contains_key(&id))
+        })
     }
 
     /// The highest term any member has told of.
