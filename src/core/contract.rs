@@ -26,6 +26,11 @@ pub struct Settings {
     pub sync_patience: Duration,
     /// The first bytes of the configuration's digest.
     pub config: [u8; 8],
+    /// How many nodes there are when all are there, where a majority of them has to grant a hold; `None` where nobody
+    /// has to.
+    pub majority_of: Option<u16>,
+    /// This node votes, and holds nothing.
+    pub witness: bool,
     /// How many other nodes the configuration names: once all of them have been heard, membership has settled.
     pub expected_peers: usize,
     /// In the file's order.

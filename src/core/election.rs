@@ -3,6 +3,7 @@
 //! The states are RFC 9568's; what moves them isn't a timer of three lost advertisements but proof
 //! (`suspicion`) and resignations that are acknowledged.
 
+mod candidates;
 mod claim;
 mod events;
 mod opinion;
@@ -15,6 +16,7 @@ use super::contract::{Output, Proof, VipSettings};
 use super::member::{MemberState, Members};
 use super::message::{Mac, MemberId, VipAdvertisement, VipId};
 use super::priority::{ADDRESS_OWNER, Standing};
+use super::quorum::{Grants, Want};
 use super::suspicion::{Patience, Suspicion};
 use super::time::Time;
 use super::transition::{Cause, Phases, Transition, VipState};
@@ -51,6 +53,15 @@ pub struct Election {
     defended_at: Option<Time>,
     /// When this node was last late: what it reads next may be old.
     late_at: Option<Time>,
+    canvass: Option<Canvass>,
+}
+
+/// A majority's grants are being asked for: it is this node's turn.
+#[derive(Debug, Clone, Copy)]
+struct Canvass {
+    since: Time,
+    /// They didn't come: a lower candidate that reaches more members may try.
+    pausing: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -95,6 +106,9 @@ enum Hold {
     /// The guard has been asked to let go.
     Releasing { successor: Option<MemberId>, cause: Cause, ask_again_at: Time },
 }
+
+/// A holder lets go so long before its grants run out: then it is its own word that goes round, not its guard's.
+const AHEAD: Duration = Duration::from_millis(20);
 
 /// What happened to a VIP, apart from the passing of time and from what the members advertise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +155,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) members: &'a Members,
     /// Why this node can't be a candidate, if it can't.
     pub(super) obstacle: Option<Cause>,
+    /// Until when a majority grants the VIP to this node, where that is needed.
+    pub(super) grants: Grants,
     /// This node has started so lately that others may be starting, too.
     pub(super) young: bool,
 }
@@ -158,6 +174,7 @@ impl Election {
             standing: Standing { effective: 1, eligible: false },
             defended_at: None,
             late_at: None,
+            canvass: None,
         }
     }
 
@@ -207,9 +224,35 @@ impl Election {
             term: self.term,
             mac: self.mac,
             suspects: self.suspects(),
-            claims: matches!(self.state, State::Backup(Watch::Asking(_) | Watch::Claiming { .. })),
+            claims: self.claims(),
             hears,
             disputed: others + usize::from(self.hold_until().is_some()) > 1,
+        }
+    }
+
+    /// Whether this node is about to hold it: nobody else begins to.
+    pub(super) fn claims(&self) -> bool {
+        match self.want() {
+            Want::Nothing => matches!(self.state, State::Backup(Watch::Asking(_))),
+            Want::Candidate | Want::Holder => self.state() == VipState::Backup,
+        }
+    }
+
+    /// What a majority's grants are needed for.
+    pub(super) fn want(&self) -> Want {
+        let asking = self.canvass.is_some_and(|canvass| !canvass.pausing);
+        match (&self.state, asking) {
+            (State::Active(_) | State::Backup(Watch::Claiming { .. }), _) => Want::Holder,
+            (State::Backup(Watch::Suspecting(_) | Watch::Vacated { .. }), true) => Want::Candidate,
+            (State::Backup(_), _) | (State::Initialize, _) => Want::Nothing,
+        }
+    }
+
+    /// The term of the hold that this node has, or would have next.
+    pub(super) fn wanted_term(&self) -> u32 {
+        match self.want() {
+            Want::Candidate => self.term.saturating_add(1),
+            Want::Nothing | Want::Holder => self.term,
         }
     }
 
@@ -219,8 +262,7 @@ impl Election {
 
     /// What everybody has to be told of at once when it changes.
     pub(super) fn news(&self) -> impl PartialEq + use<> {
-        let claims = matches!(self.state, State::Backup(Watch::Asking(_) | Watch::Claiming { .. }));
-        (self.state(), self.standing, claims, self.suspects())
+        (self.state(), self.standing, self.claims(), self.suspects())
     }
 
     /// Until when the guard keeps the address, while it holds it.
@@ -240,72 +282,20 @@ impl Election {
             State::Backup(Watch::Vacated { claim_at, .. }) => Some(*claim_at),
             State::Backup(Watch::Asking(asking)) => Some(asking.deadline()),
             State::Backup(Watch::Claiming { until, .. }) => Some(*until),
-            State::Active(Hold::Holding { until, .. }) => Some(*until),
+            State::Active(Hold::Holding { until, .. }) => {
+                Some(around.grants.end().map_or(*until, |end| (*until).min(end - AHEAD)))
+            }
             State::Active(Hold::Releasing { ask_again_at, .. }) => Some(*ask_again_at),
         }
-    }
-
-    /// Whether this node holds against `other`, when both say that they do: higher effective priority,
-    /// then higher address (RFC 9568 section 6.4.3).
-    pub(super) fn outranks(&self, other: MemberId, around: &Surroundings<'_>) -> bool {
-        let Some(member) = around.members.get(other) else { return true };
-        let theirs = member.part(self.id).map_or(0, |part| part.effective_priority);
-        (self.standing.effective, around.address) > (theirs, member.address())
     }
 
     fn obstacle(&self, around: &Surroundings<'_>) -> Option<Cause> {
         around.obstacle.or((!self.standing.eligible).then_some(Cause::Ineligible))
     }
 
-    /// The member that says it holds the VIP and has been heard lately.
-    fn heard_holder(&self, around: &Surroundings<'_>) -> Option<MemberId> {
-        let holder = around.members.holder(self.id, around.now)?;
-        around.members.get(holder).is_some_and(|m| m.is_fresh(around.now)).then_some(holder)
-    }
-
     /// How much a suspicion asks for.
     fn patience(&self, around: &Surroundings<'_>) -> Patience {
         Patience { loss: around.members.loss(around.now), rank: self.rank(around) }
-    }
-
-    /// How many living candidates stand before this node.
-    fn rank(&self, around: &Surroundings<'_>) -> u32 {
-        let mine = (self.standing.effective, around.address);
-        let better = around
-            .members
-            .candidates(self.id, around.now)
-            .filter(|(_, member, part)| (part.effective_priority, member.address()) > mine);
-        u32::try_from(better.count()).unwrap_or(u32::MAX)
-    }
-
-    /// Whether a better node is just starting, as this one is, or one that this node has only been told of: a cluster
-    /// that starts as a whole needn't begin with a move, nor with two holders. Nobody waits for long, and not where
-    /// there was a holder.
-    fn gives_way(&self, around: &Surroundings<'_>) -> bool {
-        let mine = (self.standing.effective, around.address);
-        around.young
-            && (around.members.starting(self.id, around.now).any(|theirs| theirs > mine)
-                || around.members.mentions_others(around.me, around.now))
-    }
-
-    /// The best candidate heard lately that `may` hold it.
-    fn best_candidate(
-        &self,
-        around: &Surroundings<'_>,
-        may: impl Fn(&VipAdvertisement) -> bool,
-    ) -> Option<MemberId> {
-        around
-            .members
-            .candidates(self.id, around.now)
-            .filter(|(_, member, part)| member.is_fresh(around.now) && may(part))
-            .max_by_key(|(_, member, part)| (part.effective_priority, member.address()))
-            .map(|(id, _, _)| id)
-    }
-
-    /// A healthy peer that takes the VIP from a living holder: higher, and willing to preempt.
-    fn challenger(&self, around: &Surroundings<'_>) -> Option<MemberId> {
-        let mine = self.standing.effective;
-        self.best_candidate(around, |part| part.preempt && part.effective_priority > mine)
     }
 
     fn follow(holder: MemberId, around: &Surroundings<'_>) -> Watch {
@@ -400,11 +390,16 @@ pub enum Claimant {
 /// node doesn't claim what its kernel may have given up.
 pub(super) const LONGEST_HOLD: Duration = Duration::from_millis(1600);
 
+/// How long a kernel may answer for the VIP of a holder that has stopped to say that it lives.
+pub(super) fn fence_time(interval: Duration) -> Duration {
+    (interval * 3).clamp(Duration::from_millis(100), LONGEST_HOLD)
+}
+
 /// For how long a hold is asked for: three intervals less a margin, so that a daemon that hangs is without
 /// its VIPs soon after its peers miss it.
 ///
 /// The margin covers the guard's own lateness.
 pub(super) fn hold_time(interval: Duration) -> Duration {
-    let whole = (interval * 3).clamp(Duration::from_millis(100), LONGEST_HOLD);
+    let whole = fence_time(interval);
     whole.saturating_sub((whole / 8).max(Duration::from_millis(10)))
 }

@@ -32,6 +32,10 @@ pub enum Message {
     Resignation(Resignation),
     /// "I have your resignation of this number."
     Acknowledgement(u32),
+    /// "Promise me these VIPs for a while." Asked again and again; answered by what is granted of it, if anything.
+    Request(Request),
+    /// "For as long as you asked, I promise these VIPs to nobody else."
+    Grant(Grant),
 }
 
 /// What every node tells every other, each interval and at once on change.
@@ -118,4 +122,41 @@ pub struct Resignation {
     pub term: u32,
     /// Who takes it, at once; the others wait for it.
     pub successor: Option<MemberId>,
+}
+
+/// Everything that a node wants a majority's grants for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The asker's own clock in nanoseconds, which the grant repeats.
+    pub asked_at: u64,
+    /// The last sequence number that the asker has heard of whom it asks.
+    pub echo: u64,
+    /// For how long.
+    pub lasts: Duration,
+    /// What it holds, or is about to.
+    pub wants: Vec<Wanted>,
+    /// What it was granted, hasn't used, and wants no longer.
+    pub frees: Vec<VipId>,
+}
+
+/// One VIP that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which.
+    pub vip: VipId,
+    /// The term of the hold that it is for.
+    pub term: u32,
+}
+
+/// What a member grants of a [`Request`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The request's.
+    pub asked_at: u64,
+    /// For how long, counted from when it was asked.
+    pub lasts: Duration,
+    /// How many nodes there are when all are there, as the granting member has it.
+    pub expected_nodes: u16,
+    /// What is granted.
+    pub vips: Vec<VipId>,
 }

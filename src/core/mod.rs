@@ -15,11 +15,13 @@ pub mod balance;
 mod contract;
 mod election;
 mod health;
+mod hearing;
 mod loss;
 mod member;
 mod message;
 mod outbox;
 pub mod priority;
+mod quorum;
 mod reach;
 mod readiness;
 mod service;
@@ -30,7 +32,6 @@ mod transition;
 mod view;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::time::Duration;
 
 pub use self::administration::{AdminState, Administration, Aspect, Full, Setting, Stamp, Target, Word};
@@ -39,8 +40,10 @@ pub use self::election::{Claimant, Election};
 pub use self::health::Health;
 pub use self::member::{Member, MemberState, Members};
 pub use self::message::{
-    Advertisement, Boot, Heard, Holder, Mac, MemberId, Message, Resignation, VipAdvertisement, VipId,
+    Advertisement, Boot, Grant, Heard, Holder, Mac, MemberId, Message, Request, Resignation,
+    VipAdvertisement, VipId, Wanted,
 };
+pub use self::quorum::Quorum;
 pub use self::service::{Administered, Backend, Change, Service, ServiceSettings};
 pub use self::time::Time;
 pub use self::transition::{Cause, Phases, Transition, Verdict, VipState};
@@ -48,6 +51,7 @@ pub use self::view::Views;
 
 use self::election::{Event, Orders, Surroundings, hold_time};
 use self::outbox::Outbox;
+use self::quorum::Grants;
 use self::reach::Reach;
 use self::readiness::Readiness;
 
@@ -63,6 +67,8 @@ pub struct Core {
     interval: Duration,
     members: Members,
     elections: Vec<Election>,
+    /// Where a majority has to agree.
+    quorum: Option<Quorum>,
     /// One for each election.
     reach: Vec<Reach>,
     administration: Administration,
@@ -95,6 +101,9 @@ impl Core {
             interval,
             members: Members::default(),
             elections: elections.collect(),
+            quorum: settings.majority_of.map(|nodes| {
+                Quorum::new(settings.me, nodes, settings.vips.iter().map(|v| v.id), interval, now)
+            }),
             reach: vec![Reach::default(); settings.vips.len()],
             administration: Administration::default(),
             readiness: Readiness::new(settings.expected_peers, interval, settings.sync_patience, now),
@@ -192,7 +201,12 @@ impl Core {
         for (vip, reach) in self.reach.iter().enumerate() {
             deadline = reach.deadline(self.patience(vip)).map_or(deadline, |at| at.min(deadline));
         }
-        let others = [self.outbox.deadline(), self.readiness.deadline(), self.administration.deadline(now)];
+        let others = [
+            self.outbox.deadline(),
+            self.readiness.deadline(),
+            self.administration.deadline(now),
+            self.quorum.as_ref().and_then(|quorum| quorum.due(now)),
+        ];
         others.into_iter().flatten().fold(deadline, Time::min)
     }
 
@@ -214,6 +228,18 @@ impl Core {
     /// The services, in the file's order.
     pub fn services(&self) -> &[Service] {
         &self.services
+    }
+
+    /// What a majority has to agree on; `None` where nobody has to.
+    pub fn quorum(&self) -> Option<&Quorum> {
+        self.quorum.as_ref()
+    }
+
+    /// Whether this node's beacons may leave now: it holds something, and no grant ends before what a beacon feeds.
+    pub fn may_beacon(&self, now: Time) -> bool {
+        let active = |election: &&Election| election.state() == VipState::Active;
+        let mut held = self.elections.iter().enumerate().filter(|(_, e)| active(e)).peekable();
+        held.peek().is_some() && held.all(|(vip, _)| self.grants(vip, now).suffice(now))
     }
 
     /// What operators have said.
@@ -240,89 +266,6 @@ impl Core {
         self.members
             .holder(election.id(), now)
             .filter(|id| self.members.get(*id).is_some_and(|m| m.state(now) <= MemberState::Suspect))
-    }
-
-    fn heard(&mut self, from: MemberId, address: IpAddr, boot: Boot, message: Message, now: Time) {
-        match message {
-            Message::Advertisement(advertisement) => {
-                let claims: Vec<VipId> = advertisement
-                    .vips
-                    .iter()
-                    .filter(|part| part.state == VipState::Active)
-                    .map(|part| part.vip)
-                    .collect();
-                let asks = advertisement.vips.iter().any(|part| part.claims);
-                let unknown = self.members.get(from).is_none();
-                let back = self.members.get(from).is_some_and(|member| member.has_been_away(now));
-                if self.members.hear(from, address, boot, advertisement, now) {
-                    self.count_conflicts(from, &claims, now);
-                    self.announce_after_doubt(from, back);
-                    if asks {
-                        // Who claims a VIP waits for everybody's word.
-                        let advertisement = self.advertisement(now);
-                        self.outputs.push_back(Output::Reply { to: from, advertisement });
-                    }
-                }
-                // A newcomer learns at once what it would otherwise wait an interval for.
-                self.advertise_now |= unknown;
-            }
-            Message::Probe => {
-                let advertisement = self.advertisement(now);
-                self.outputs.push_back(Output::Reply { to: from, advertisement });
-            }
-            Message::Resignation(resignation) => {
-                let message = Message::Acknowledgement(resignation.id);
-                self.outputs.push_back(Output::Send { to: from, message });
-                self.resigned(from, resignation, now);
-            }
-            Message::Acknowledgement(id) => self.outbox.acknowledged(from, id),
-        }
-    }
-
-    fn count_conflicts(&mut self, from: MemberId, claims: &[VipId], now: Time) {
-        for vip in 0..self.elections.len() {
-            let election = &self.elections[vip];
-            if election.hold_until().is_some()
-                && claims.contains(&election.id())
-                && self
-                    .members
-                    .get(from)
-                    .and_then(|m| m.part(election.id()))
-                    .is_some_and(|p| p.state == VipState::Active)
-            {
-                self.outputs.push_back(Output::Conflict { vip, by: Claimant::Member(from) });
-                if election.outranks(from, &self.surroundings(vip, now)) {
-                    self.outputs.push_back(Output::Announce { vip });
-                }
-            }
-        }
-    }
-
-    /// Clients may believe something else where others did: a member that was cut off, or one that hears two holders.
-    fn announce_after_doubt(&mut self, from: MemberId, back: bool) {
-        let Some(member) = self.members.get(from) else { return };
-        for (vip, election) in self.elections.iter().enumerate() {
-            let disputed = member.part(election.id()).is_some_and(|part| part.disputed);
-            if election.hold_until().is_some() && (back || disputed) {
-                self.outputs.push_back(Output::Announce { vip });
-            }
-        }
-    }
-
-    fn resigned(&mut self, from: MemberId, resignation: Resignation, now: Time) {
-        let Resignation { vip: id, term, successor, .. } = resignation;
-        let Some(vip) = self.elections.iter().position(|e| e.id() == id) else { return };
-        let known_holder =
-            self.members.get(from).and_then(|m| m.part(id)).is_some_and(|part| match part.state {
-                VipState::Active => part.term <= term,
-                // Its next advertisement may have overtaken the resignation.
-                VipState::Backup | VipState::Initialize => {
-                    part.term == term && !self.members.has_resigned(from, id, term)
-                }
-            });
-        if self.members.resign(from, id, term) {
-            self.tell(vip, Event::Resigned { successor, known_holder }, now);
-        }
     }
 
     fn probed(&mut self, service: usize, backend: usize, success: bool) {
@@ -382,10 +325,28 @@ impl Core {
                 election.step(around, orders);
             });
         }
+        self.canvass(now);
         for (to, resignation) in self.outbox.due(now) {
             self.outputs.push_back(Output::Send { to, message: Message::Resignation(resignation) });
         }
         self.advertise_if_due(now);
+    }
+
+    fn grants(&self, vip: usize, now: Time) -> Grants {
+        self.quorum.as_ref().map_or(Grants::Unneeded, |quorum| quorum.grants(vip, now))
+    }
+
+    /// Asks for the grants that are needed now.
+    fn canvass(&mut self, now: Time) {
+        let Some(quorum) = &mut self.quorum else { return };
+        for (vip, election) in self.elections.iter().enumerate() {
+            quorum.want(vip, election.want(), election.wanted_term(), now);
+        }
+        let Some(request) = quorum.ask(now) else { return };
+        for (to, member) in self.members.iter().filter(|(_, m)| m.state(now) <= MemberState::Suspect) {
+            let request = Request { echo: member.latest().sequence, ..request.clone() };
+            self.outputs.push_back(Output::Send { to, message: Message::Request(request) });
+        }
     }
 
     fn advertise_if_due(&mut self, now: Time) {
@@ -393,7 +354,7 @@ impl Core {
             self.feed_at = now + FEED.min(self.interval);
             for (vip, election) in self.elections.iter().enumerate() {
                 if election.hold_until().is_some() {
-                    let until = now + hold_time(self.interval);
+                    let until = self.grants(vip, now).bound(now + hold_time(self.interval));
                     self.outputs.push_back(Output::Hold { vip, until, term: election.term() });
                 }
             }
@@ -419,6 +380,9 @@ impl Core {
 
     fn advertisement(&mut self, now: Time) -> Advertisement {
         self.sequence += 1;
+        if let Some(quorum) = &mut self.quorum {
+            quorum.advertised(self.sequence, now);
+        }
         let vips = (0..self.elections.len())
             .map(|vip| self.elections[vip].advertisement(&self.surroundings(vip, now)));
         Advertisement {
@@ -436,7 +400,9 @@ impl Core {
     }
 
     fn surroundings(&self, vip: usize, now: Time) -> Surroundings<'_> {
-        let obstacle = if self.leaving {
+        let obstacle = if self.settings.witness {
+            Some(Cause::Ineligible)
+        } else if self.leaving {
             Some(Cause::Shutdown)
         } else if self.administration.node(&self.settings.name, now) != AdminState::Ready {
             Some(Cause::Drain)
@@ -453,6 +419,7 @@ impl Core {
             sequence: self.sequence,
             members: &self.members,
             obstacle,
+            grants: self.grants(vip, now),
             young: self.readiness.is_young(now),
         }
     }
@@ -481,13 +448,5 @@ impl Core {
         }
         self.outputs.extend(orders.outputs);
         self.elections = elections;
-    }
-
-    fn resign(&mut self, vip: VipId, term: u32, successor: Option<MemberId>, now: Time) {
-        self.resignations = self.resignations.wrapping_add(1);
-        let resignation = Resignation { id: self.resignations, vip, term, successor };
-        for (to, _) in self.members.iter().filter(|(_, m)| m.state(now) <= MemberState::Suspect) {
-            self.outbox.push(to, resignation, now);
-        }
     }
 }

@@ -263,9 +263,11 @@ impl Peers {
             return match message {
                 Message::Resignation(resignation) => Ok(Input::GuardResigned { of: sender, resignation }),
                 // A guard has one word only.
-                Message::Advertisement(_) | Message::Probe | Message::Acknowledgement(_) => {
-                    Err(Reject::Malformed)
-                }
+                Message::Advertisement(_)
+                | Message::Probe
+                | Message::Acknowledgement(_)
+                | Message::Request(_)
+                | Message::Grant(_) => Err(Reject::Malformed),
             };
         }
         if let Message::Advertisement(advertisement) = &message {

@@ -15,6 +15,7 @@ mod logs;
 mod node;
 mod pair;
 mod prometheus;
+mod quorum;
 mod refusals;
 mod restart;
 mod scene;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
             words::TESTS,
             thirty::TESTS,
             prometheus::TESTS,
+            quorum::TESTS,
         ]
         .concat(),
     )

@@ -33,10 +33,8 @@ impl World {
         match output {
             Output::Advertise(advertisement) => {
                 let state = advertisement.vips.first().map_or(VipState::Initialize, |part| part.state);
-                let holder = self.machines[index]
-                    .daemon
-                    .as_ref()
-                    .is_some_and(|d| d.core.elections().iter().any(|e| e.state() == VipState::Active));
+                let local = self.local(index);
+                let holder = self.machines[index].daemon.as_ref().is_some_and(|d| d.core.may_beacon(local));
                 if let Some(daemon) = &mut self.machines[index].daemon
                     && daemon.claims.0 != state
                 {

@@ -130,6 +130,8 @@ pub(crate) fn settings(index: usize, nodes: usize, node: &Node, common: &Common)
         version: String::new(),
         sync_patience: Duration::ZERO,
         config: [0; 8],
+        majority_of: None,
+        witness: false,
         expected_peers: nodes - 1,
         vips: vec![VipSettings {
             id: VIP,

@@ -86,7 +86,12 @@ impl Election {
     /// Asks on, goes on or gives up, by what the others have said so far.
     pub(super) fn go_on(&mut self, mut asking: Asking, around: &Surroundings<'_>, out: &mut Orders) -> Watch {
         let now = around.now;
-        let claims = self.claims(around);
+        if !around.grants.are_unneeded() {
+            // A majority has granted it: that was the question.
+            let Asking { cause, detect, open_since, .. } = asking;
+            return self.claim(cause, detect, now.since(open_since), around, out);
+        }
+        let claims = self.claimants(around);
         let undecided = now.since(asking.since) >= UNDECIDED;
         if claims.better || undecided || self.contradicted(around) {
             return self.withdraw(asking, around);
@@ -127,8 +132,10 @@ impl Election {
         out: &mut Orders,
     ) -> Watch {
         let now = around.now;
+        self.canvass = None;
         self.term = self.term.saturating_add(1);
-        out.push(Output::Hold { vip: self.index, until: now + hold_time(around.interval), term: self.term });
+        let until = around.grants.bound(now + hold_time(around.interval));
+        out.push(Output::Hold { vip: self.index, until, term: self.term });
         let phases = Phases { detect, elect, assign: Duration::ZERO };
         Watch::Claiming { cause, phases, decided_at: now, until: now + GUARD_ANSWER }
     }

@@ -17,12 +17,6 @@ pub(super) struct Claims {
     pub(super) worse: bool,
 }
 
-impl Claims {
-    pub(super) fn any(self) -> bool {
-        self.better || self.worse
-    }
-}
-
 impl Election {
     /// Whether a member hears somebody hold the VIP.
     pub(super) fn contradicted(&self, around: &Surroundings<'_>) -> bool {
@@ -54,7 +48,7 @@ impl Election {
     }
 
     /// Who else is about to take it.
-    pub(super) fn claims(&self, around: &Surroundings<'_>) -> Claims {
+    pub(super) fn claimants(&self, around: &Surroundings<'_>) -> Claims {
         let mine = (self.standing.effective, around.address);
         let mut claims = Claims { better: false, worse: false };
         for (_, member) in around.members.fresh(around.now) {
@@ -66,10 +60,21 @@ impl Election {
         claims
     }
 
+    /// Whether somebody else is about to take it, who isn't to be disturbed. Where a majority's grants decide between
+    /// two, only the better one isn't.
+    pub(super) fn is_claimed(&self, around: &Surroundings<'_>) -> bool {
+        let claims = self.claimants(around);
+        claims.better || claims.worse && around.grants.are_unneeded()
+    }
+
     /// A better entitled holder that this node can't hear, and that a member names who hears both.
     ///
     /// `told_after` is the number of the last advertisement in which this node didn't hold it yet.
     pub(super) fn overruled(&self, told_after: u64, around: &Surroundings<'_>) -> Option<MemberId> {
+        if !around.grants.are_unneeded() {
+            // Only one can have a majority's.
+            return None;
+        }
         let knows_of_this =
             |member: &Member| member.heard_of(around.me).is_some_and(|(_, number)| number > told_after);
         let mut members = around.members.fresh(around.now).filter(|(_, member)| knows_of_this(member));

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Election, Hold, Orders, SUCCESSION, State, Surroundings, Turn, Watch};
+use super::{AHEAD, Canvass, Election, Hold, Orders, SUCCESSION, State, Surroundings, Turn, Watch};
 use crate::core::contract::{Output, Proof};
 use crate::core::member::Member;
 use crate::core::message::Mac;
+use crate::core::quorum::Grants;
 use crate::core::suspicion::{Step, Suspicion};
+use crate::core::time::Time;
 use crate::core::transition::{Cause, VipState};
 
 /// So many of the best candidates ask the others while they suspect.
@@ -40,6 +42,7 @@ impl Election {
 
     fn step_backup(&mut self, watch: Watch, around: &Surroundings<'_>, out: &mut Orders) -> bool {
         if let Some(cause) = self.obstacle(around) {
+            self.canvass = None;
             if let Watch::Claiming { .. } = watch {
                 out.push(Output::Release { vip: self.index });
             }
@@ -48,6 +51,9 @@ impl Election {
         }
         let now = around.now;
         let heard = self.heard_holder(around);
+        if heard.is_some() {
+            self.canvass = None;
+        }
         let watch = match (watch, heard) {
             (Watch::Asking(_), Some(holder)) => Self::follow(holder, around),
             (Watch::Asking(asking), None) => self.go_on(asking, around, out),
@@ -83,25 +89,45 @@ impl Election {
             }
             (Watch::Suspecting(suspicion), None) => self.suspect(suspicion, around, out),
             (Watch::Vacated { since, claim_at, turn }, None) => {
-                if now < claim_at {
+                let asked = self.canvass.is_some();
+                let mine = turn != Turn::Later;
+                if mine && (asked || now >= claim_at) && self.may_hold(around) {
+                    self.take_released(since, turn, around, out)
+                } else if now < claim_at {
                     Watch::Vacated { since, claim_at, turn }
-                } else if self.claims(around).any() {
-                    // Who claims it takes it, or gives up soon.
-                    Watch::Vacated { since, claim_at: now + SUCCESSION, turn }
+                } else if mine && !asked {
+                    // The members know of the resignation, too, or will in a moment.
+                    Watch::Vacated { since, claim_at: now + SUCCESSION * 5, turn }
                 } else {
-                    match turn {
-                        Turn::Named => {
-                            self.claim(Cause::Resignation, Duration::ZERO, now.since(since), around, out)
-                        }
-                        Turn::First => self.ask_released(since, around, out),
-                        // Whoever should have taken it may have done so unheard: ask the address itself.
-                        Turn::Later => self.look_again(None, around),
-                    }
+                    // Whoever should have taken it may have done so unheard: ask the address itself.
+                    self.look_again(None, around)
                 }
             }
         };
         self.state = State::Backup(watch);
         true
+    }
+
+    /// This node's turn has come to take what was released.
+    fn take_released(
+        &mut self,
+        since: Time,
+        turn: Turn,
+        around: &Surroundings<'_>,
+        out: &mut Orders,
+    ) -> Watch {
+        if self.is_claimed(around) {
+            // Who claims it takes it, or gives up soon.
+            self.canvass = None;
+            return Watch::Vacated { since, claim_at: around.now + SUCCESSION, turn };
+        }
+        match turn {
+            Turn::Named => {
+                let elect = around.now.since(since);
+                self.claim(Cause::Resignation, Duration::ZERO, elect, around, out)
+            }
+            Turn::First | Turn::Later => self.ask_released(since, around, out),
+        }
     }
 
     fn suspect(&mut self, mut suspicion: Suspicion, around: &Surroundings<'_>, out: &mut Orders) -> Watch {
@@ -111,7 +137,11 @@ impl Election {
             Step::Probe => self.probe(&suspicion, around, out),
             Step::Take => {
                 let yields = suspicion.holder().is_none() && self.gives_way(around);
-                if yields || self.claims(around).any() || self.contradicted(around) {
+                if yields || self.is_claimed(around) || self.contradicted(around) {
+                    self.canvass = None;
+                    suspicion.start_afresh(now);
+                } else if !self.may_hold(around) {
+                    // What is proven now says little about the moment when enough have granted it.
                     suspicion.start_afresh(now);
                 } else {
                     let silent = suspicion.holder().and_then(|id| around.members.get(id));
@@ -139,12 +169,32 @@ impl Election {
         }
     }
 
+    /// Whether a majority grants it, where that is needed; else it is asked to, from now on.
+    fn may_hold(&mut self, around: &Surroundings<'_>) -> bool {
+        let now = around.now;
+        let Grants::Needed { lasts, .. } = around.grants else { return true };
+        if around.grants.suffice(now) {
+            return true;
+        }
+        let since = self.canvass.map_or(now, |canvass| canvass.since);
+        // Within this time every promise to somebody else has run out.
+        let (patience, pause) = (lasts * 2, lasts);
+        self.canvass = Some(if now.since(since) < patience + pause {
+            Canvass { since, pausing: now.since(since) >= patience }
+        } else {
+            Canvass { since: now, pausing: false }
+        });
+        false
+    }
+
     fn step_active(&mut self, hold: Hold, around: &Surroundings<'_>, out: &mut Orders) -> bool {
         let now = around.now;
         self.state = State::Active(match hold {
             hold @ Hold::Holding { until, told_after } => {
                 if let Some(cause) = self.obstacle(around) {
                     self.release(self.best_candidate(around, |_| true), cause, now, out)
+                } else if around.grants.are_over(now + AHEAD) {
+                    self.release(None, Cause::NoMajority, now, out)
                 } else if now >= until {
                     self.release(None, Cause::HoldExpired, now, out)
                 } else if let Some(other) = self.heard_holder(around) {
