@@ -157,6 +157,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) obstacle: Option<Cause>,
     /// Until when a majority grants the VIP to this node, where that is needed.
     pub(super) grants: Grants,
+    /// Somebody whom the configuration names isn't heard.
+    pub(super) missing: bool,
     /// This node has started so lately that others may be starting, too.
     pub(super) young: bool,
 }
@@ -216,7 +218,9 @@ impl Election {
             vip: self.id,
             // What the guard has let go, or will before this arrives, is claimed no longer.
             state: match self.state {
-                State::Active(Hold::Releasing { cause: Cause::HoldExpired, .. }) => VipState::Backup,
+                State::Active(Hold::Releasing { cause: Cause::HoldExpired | Cause::NoMajority, .. }) => {
+                    VipState::Backup
+                }
                 State::Initialize | State::Backup(_) | State::Active(_) => self.state(),
             },
             effective_priority: self.standing.effective,
@@ -295,7 +299,8 @@ impl Election {
 
     /// How much a suspicion asks for.
     fn patience(&self, around: &Surroundings<'_>) -> Patience {
-        Patience { loss: around.members.loss(around.now), rank: self.rank(around) }
+        let loss = around.members.loss(around.now);
+        Patience { loss, doubt: around.missing, rank: self.rank(around) }
     }
 
     fn follow(holder: MemberId, around: &Surroundings<'_>) -> Watch {

@@ -232,6 +232,11 @@ impl Members {
         self.iter().filter(move |(_, member)| member.is_fresh(now))
     }
 
+    /// The members that may be alive, though they haven't been heard for a while: their words may get lost.
+    pub fn present(&self, now: Time) -> impl Iterator<Item = (MemberId, &Member)> {
+        self.iter().filter(move |(_, member)| member.state(now) <= MemberState::Suspect)
+    }
+
     /// The best of the members heard lately that say they hold the VIP, and how many there are.
     pub fn rivals(&self, vip: VipId, now: Time) -> (Option<Holder>, usize) {
         let holders = self.fresh(now).filter_map(|(id, member)| {

@@ -420,6 +420,7 @@ impl Core {
             members: &self.members,
             obstacle,
             grants: self.grants(vip, now),
+            missing: self.members.fresh(now).count() < self.settings.expected_peers,
             young: self.readiness.is_young(now),
         }
     }

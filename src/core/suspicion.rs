@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::contract::Proof;
-use super::loss::enough;
+use super::loss::{MOST, enough};
 use super::message::MemberId;
 use super::time::Time;
 
@@ -52,6 +52,8 @@ pub(super) struct Suspicion {
 pub(super) struct Patience {
     /// So many of a thousand datagrams get lost, one way.
     pub(super) loss: u32,
+    /// Somebody who should be there isn't heard: were a holder unknown, so would be how much of its word gets lost.
+    pub(super) doubt: bool,
     /// So many better candidates have their turn first.
     pub(super) rank: u32,
 }
@@ -174,8 +176,12 @@ impl Suspicion {
     /// A VIP without a known holder is asked for by broadcasts alone, and a holder whose address can't be asked by
     /// sealed probes: one way, not two.
     fn enough(&self, patience: Patience) -> u32 {
-        let ways = if self.holder.is_some() && self.proof == Proof::Answers { 2 } else { 1 };
-        enough(patience.loss, ways)
+        match (self.holder, self.proof) {
+            (Some(_), Proof::Answers) => enough(patience.loss, 2),
+            (Some(_), Proof::Time) => enough(patience.loss, 1),
+            (None, _) if patience.doubt => enough(MOST, 1),
+            (None, Proof::Answers | Proof::Time) => enough(patience.loss, 1),
+        }
     }
 
     fn turn(&self, patience: Patience) -> Duration {
@@ -207,7 +213,7 @@ mod tests {
         let start = Time::from_nanos(1_000_000_000);
         let mut suspicion = Suspicion::new(holder, Proof::Answers, INTERVAL, start);
         let (mut now, mut probes) = (start, 0);
-        let patience = Patience { loss: 0, rank };
+        let patience = Patience { loss: 0, doubt: false, rank };
         while now.since(start) < Duration::from_secs(10) {
             match suspicion.step(patience, now) {
                 Step::Take => return Some(now.since(start)),
@@ -257,7 +263,7 @@ mod tests {
             // Only broadcasts ask for an address that nobody is known to hold.
             (None, 0, 300, 28 * 5),
         ] {
-            let patience = Patience { loss, rank };
+            let patience = Patience { loss, doubt: false, rank };
             let mut suspicion = Suspicion::new(holder, Proof::Answers, INTERVAL, start);
             let mut now = start;
             loop {
@@ -274,7 +280,7 @@ mod tests {
     #[test]
     fn where_addresses_cannot_be_asked_the_longest_hold_and_lease_are_waited_for() {
         let start = Time::from_nanos(1_000_000_000);
-        let patience = Patience { loss: 0, rank: 0 };
+        let patience = Patience { loss: 0, doubt: false, rank: 0 };
         let mut suspicion = Suspicion::new(Some(MemberId(1)), Proof::Time, INTERVAL, start);
         let mut now = start;
         while suspicion.step(patience, now) != Step::Take {
@@ -309,7 +315,7 @@ mod tests {
     #[test]
     fn probes_that_the_guard_does_not_confirm_prove_nothing() {
         let start = Time::ZERO;
-        let patience = Patience { loss: 0, rank: 0 };
+        let patience = Patience { loss: 0, doubt: false, rank: 0 };
         let mut suspicion = Suspicion::new(None, Proof::Answers, INTERVAL, start);
         let mut now = start;
         for _ in 0..100 {

@@ -7,11 +7,15 @@ impl Election {
     /// Whether this node holds against `other`, when both say that they do: a majority's grants, higher
     /// effective priority, higher address (RFC 9568 section 6.4.3).
     pub(in crate::core) fn outranks(&self, other: MemberId, around: &Surroundings<'_>) -> bool {
-        if let Some(end) = around.grants.end() {
-            // Only one can have a majority's.
-            return around.now < end;
-        }
         let Some(member) = around.members.get(other) else { return true };
+        if around.grants.are_over(around.now) {
+            return false;
+        }
+        // Only one can have a majority's grants: if both think so, one of them was paused with its clock.
+        let later = member.part(self.id).is_some_and(|part| part.term > self.term);
+        if around.grants.end().is_some() && later {
+            return false;
+        }
         let theirs = member.part(self.id).map_or(0, |part| part.effective_priority);
         (self.standing.effective, around.address) > (theirs, member.address())
     }

@@ -96,7 +96,10 @@ impl Election {
         if claims.better || undecided || self.contradicted(around) {
             return self.withdraw(asking, around);
         }
-        let unanswered: Vec<_> = self.unanswered(asking.told_after, asking.since, around).collect();
+        // That the suspect is silent has been proven.
+        let suspect = asking.suspicion.as_ref().and_then(Suspicion::holder);
+        let unanswered = self.unanswered(asking.told_after, asking.since, around);
+        let unanswered: Vec<_> = unanswered.filter(|id| Some(*id) != suspect).collect();
         let due = now >= asking.ask_at;
         let patience = enough(around.members.loss(now), 1);
         if !claims.worse && (unanswered.is_empty() || due && asking.asked >= patience) {

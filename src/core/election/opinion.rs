@@ -20,17 +20,17 @@ pub(super) struct Claims {
 impl Election {
     /// Whether a member hears somebody hold the VIP.
     pub(super) fn contradicted(&self, around: &Surroundings<'_>) -> bool {
-        around.members.fresh(around.now).any(|(_, member)| self.named_by(member, around).is_some())
+        around.members.present(around.now).any(|(_, member)| self.named_by(member, around).is_some())
     }
 
-    /// The members that have said nothing since a moment, though they have been heard shortly before.
+    /// The members that may be alive, and have said nothing since a moment.
     pub(super) fn awaited<'a>(
         &self,
         since: Time,
         around: &'a Surroundings<'_>,
     ) -> impl Iterator<Item = MemberId> + use<'a> {
-        let fresh = around.members.fresh(around.now);
-        fresh.filter(move |(_, member)| !member.has_spoken_since(since)).map(|(id, _)| id)
+        let present = around.members.present(around.now);
+        present.filter(move |(_, member)| !member.has_spoken_since(since)).map(|(id, _)| id)
     }
 
     /// The members whose last word doesn't show yet that they have heard an advertisement of this node after number
@@ -44,14 +44,14 @@ impl Election {
         let me = around.me;
         let knows =
             move |member: &Member| member.heard_of(me).is_some_and(|(at, n)| at >= since && n > told_after);
-        around.members.fresh(around.now).filter(move |(_, member)| !knows(member)).map(|(id, _)| id)
+        around.members.present(around.now).filter(move |(_, member)| !knows(member)).map(|(id, _)| id)
     }
 
     /// Who else is about to take it.
     pub(super) fn claimants(&self, around: &Surroundings<'_>) -> Claims {
         let mine = (self.standing.effective, around.address);
         let mut claims = Claims { better: false, worse: false };
-        for (_, member) in around.members.fresh(around.now) {
+        for (_, member) in around.members.present(around.now) {
             let Some(part) = member.part(self.id).filter(|part| part.claims) else { continue };
             let better = (part.effective_priority, member.address()) > mine;
             claims.better |= better;

@@ -6,7 +6,7 @@ use super::{AHEAD, Canvass, Election, Hold, Orders, SUCCESSION, State, Surroundi
 use crate::core::contract::{Output, Proof};
 use crate::core::member::Member;
 use crate::core::message::Mac;
-use crate::core::quorum::Grants;
+use crate::core::quorum::{Grants, Want};
 use crate::core::suspicion::{Step, Suspicion};
 use crate::core::time::Time;
 use crate::core::transition::{Cause, VipState};
@@ -17,7 +17,10 @@ const ASKING_RANKS: u32 = 3;
 impl Election {
     /// Looks at what the members say and at what is due. To be called after everything that happened.
     pub(in crate::core) fn step(&mut self, around: &Surroundings<'_>, out: &mut Orders) {
-        self.term = self.term.max(around.members.highest_term(self.id));
+        if self.want() != Want::Holder {
+            // A hold keeps the name that it was won by.
+            self.term = self.term.max(around.members.highest_term(self.id));
+        }
         // Every pass either settles or leaves the state it began with, and no state is entered twice.
         for _ in 0..4 {
             let settled = match std::mem::replace(&mut self.state, State::Initialize) {
@@ -57,8 +60,13 @@ impl Election {
         let watch = match (watch, heard) {
             (Watch::Asking(_), Some(holder)) => Self::follow(holder, around),
             (Watch::Asking(asking), None) => self.go_on(asking, around, out),
-            // A claim goes on against a lower holder, which will yield to it, and ends before a higher one.
-            (claim @ Watch::Claiming { .. }, Some(holder)) if self.outranks(holder, around) => claim,
+            // A claim goes on against a lower holder, which will yield to it, and ends before a higher one,
+            // or when the guard doesn't answer.
+            (claim @ Watch::Claiming { until, .. }, Some(holder))
+                if now < until && self.outranks(holder, around) =>
+            {
+                claim
+            }
             (Watch::Claiming { .. }, Some(holder)) => {
                 out.push(Output::Release { vip: self.index });
                 Self::follow(holder, around)

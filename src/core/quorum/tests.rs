@@ -1,3 +1,5 @@
+//! Promises and grants among a few nodes, by hand.
+
 use super::*;
 
 const INTERVAL: Duration = Duration::from_millis(100);
