@@ -19,6 +19,7 @@ mod nftables;
 mod node;
 mod pair;
 mod prometheus;
+mod quorum;
 mod refusals;
 mod restart;
 mod scene;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
             words::TESTS,
             thirty::TESTS,
             prometheus::TESTS,
+            quorum::TESTS,
         ]
         .concat(),
     )
