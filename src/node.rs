@@ -182,14 +182,15 @@ fn assemble(
     let told = sender.clone();
     let report = move |report| told.tell(Event::Proxy(report));
     let plan = Plan::new(&config.services);
-    let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::default(), report)?);
+    let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::new(&config.proxy), report)?);
 
     let told = sender.clone();
     let hear = Arc::new(move |news| told.tell(Event::Gossip(news)));
     let gossip = Gossip::start(gossip, Arc::new(peers.mouth()?), hear)?;
     let (config, identity) = (Arc::new(config), Arc::new(identity));
     let loaded = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let members_expected = config.cluster.nodes.len().max(config.cluster.seeds.len()) as u64;
+    let named = config.cluster.nodes.len().max(config.cluster.seeds.len());
+    let members_expected = config.cluster.quorum.majority_of().map_or(named, usize::from) as u64;
     let (snapshots, shown) = watch::channel(Arc::new(Snapshot::default()));
     let sources = {
         let (config, identity) = (Arc::clone(&config), Arc::clone(&identity));
@@ -235,6 +236,7 @@ fn assemble(
     let reachable = targets::reachable(config.admin.listen, identity.address);
     let targets = Targets::own(&identity.name, reachable);
     let addresses = driver::known_addresses(&config);
+    let guard_watch = watchdog::GuardWatch::new(core.guard_patience());
     let driver = Driver {
         core,
         peers,
@@ -255,7 +257,9 @@ fn assemble(
         targets,
         hearsay: Hearsay::new(gossip),
         throttle: throttle::Throttle::default(),
-        guard_watch: watchdog::GuardWatch::default(),
+        guard_watch,
+        guard_begun_at: None,
+        inherits: Vec::new(),
         worker_watch: watchdog::WorkerWatch::default(),
         workers_turn: true,
         published_at: clock::now(),

@@ -83,6 +83,8 @@ pub(super) struct VipCounts {
     pub(super) released: Count,
     pub(super) conflicts: [Count; CONFLICT_SOURCES.len()],
     pub(super) announcements: [Count; ANNOUNCEMENT_KINDS.len()],
+    /// Addresses that somebody else removed and that were added again.
+    pub(super) restored: Count,
     /// By phase, in the order of [`Phase::ALL`].
     pub(super) failover: [Histogram; Phase::ALL.len()],
     /// The latest takeover's.
@@ -96,6 +98,7 @@ impl VipCounts {
             released: Count::default(),
             conflicts: Default::default(),
             announcements: Default::default(),
+            restored: Count::default(),
             failover: std::array::from_fn(|_| Histogram::new(FAILOVER_BOUNDS)),
             term: AtomicU32::new(0),
         }

@@ -110,7 +110,7 @@ pub(super) const MEMBERS: Family = Family::gauge(
 pub(super) const MEMBERS_EXPECTED: Family = Family::gauge(
     "chinthe_cluster_expected_members",
     &[],
-    "Members that the configuration names, in `[cluster.nodes]` or as seeds, whichever are more.",
+    "Members that the configuration expects: `expected_nodes`, or those it names.",
 );
 pub(super) const MEMBER_TRANSITIONS: Family = Family::counter(
     "chinthe_member_transitions_total",
@@ -121,6 +121,12 @@ pub(super) const MEMBER_HEARD: Family = Family::gauge(
     "chinthe_member_last_heard_timestamp_seconds",
     &["member"],
     "When another member was last heard directly, to within a second.",
+);
+
+pub(super) const QUORUM_NODES: Family = Family::gauge(
+    "chinthe_quorum_nodes",
+    &["kind"],
+    "Nodes expected, needed to hold a VIP, and present as this node sees it; 0 where no majority has to agree.",
 );
 
 pub(super) const VIP_ACTIVE: Family =
@@ -152,6 +158,11 @@ pub(super) const VIP_PRIORITY: Family = Family::gauge(
     &["vip", "kind"],
     "This node's priority for the VIP: as configured (base) and with all weights (effective).",
 );
+pub(super) const VIP_GRANTS: Family = Family::gauge(
+    "chinthe_vip_grants",
+    &["vip"],
+    "Members that grant the VIP to this node now, itself included; 0 where no majority has to agree.",
+);
 pub(super) const VIP_TRANSITIONS: Family = Family::counter(
     "chinthe_vip_transitions_total",
     &["vip", "to", "cause"],
@@ -166,6 +177,11 @@ pub(super) const VIP_ANNOUNCEMENTS: Family = Family::counter(
     "chinthe_vip_announcements_total",
     &["vip", "kind"],
     "Gratuitous ARP packets and unsolicited neighbour advertisements sent.",
+);
+pub(super) const VIP_RESTORED: Family = Family::counter(
+    "chinthe_vip_addresses_restored_total",
+    &["vip"],
+    "Addresses of a VIP held here that somebody else removed and that were added again at once.",
 );
 pub(super) const FAILOVER: Family = Family::histogram(
     "chinthe_failover_duration_seconds",

@@ -163,6 +163,12 @@ impl Metrics {
         add(&vip.announcements, &ANNOUNCEMENT_KINDS, kind, n);
     }
 
+    /// Counts an address of VIP number `vip` that somebody else removed and that was added again.
+    pub fn address_restored(&self, vip: usize) {
+        let Some(vip) = self.vips.get(vip) else { return };
+        vip.restored.add(1);
+    }
+
     /// Counts the end of a takeover of VIP number `vip`: `announce` from the kernel's acknowledgement of the
     /// address to the first announcement on the wire, `total` from the old holder's last word to there.
     pub fn failover_announced(&self, vip: usize, announce: Duration, total: Duration) {

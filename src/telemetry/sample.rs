@@ -34,6 +34,8 @@ pub struct Sample {
     pub heard: Vec<(String, Duration)>,
     /// Whether each check succeeds; `None` before its first result.
     pub checks: Vec<Option<bool>>,
+    /// How many nodes are expected, needed and present, where a majority has to agree.
+    pub majority: [u64; 3],
     /// One for each VIP.
     pub vips: Vec<VipSample>,
     /// What the proxy has over all services.
@@ -61,6 +63,8 @@ pub struct VipSample {
     pub base_priority: u8,
     /// The priority with all weights.
     pub effective_priority: u8,
+    /// How many members grant it to this node now.
+    pub grants: u64,
 }
 
 /// The proxy as a whole.

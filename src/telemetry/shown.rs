@@ -81,6 +81,9 @@ fn cluster(page: &mut Page, metrics: &Metrics, sample: &Sample) {
         page.count(&families::MEMBERS, &[state.as_str()], sample.members[at]);
         page.count(&families::MEMBER_TRANSITIONS, &[state.as_str()], metrics.members[at].get());
     }
+    for (kind, nodes) in ["expected", "needed", "present"].iter().zip(sample.majority) {
+        page.count(&families::QUORUM_NODES, &[kind], nodes);
+    }
     page.count(&families::MEMBERS_EXPECTED, &[], sample.members_expected);
     for (member, heard) in &sample.heard {
         page.seconds(&families::MEMBER_HEARD, &[member], *heard);
@@ -108,6 +111,7 @@ fn vip(page: &mut Page, vip: &str, counts: &VipCounts, sample: &VipSample) {
     page.seconds(&families::VIP_SINCE, &[vip], sample.since);
     page.count(&families::VIP_PRIORITY, &[vip, "base"], sample.base_priority.into());
     page.count(&families::VIP_PRIORITY, &[vip, "effective"], sample.effective_priority.into());
+    page.count(&families::VIP_GRANTS, &[vip], sample.grants);
     for to in VipState::ALL {
         for cause in Cause::ALL {
             let count = counts.transitions[to as usize][cause as usize].get();
@@ -120,6 +124,7 @@ fn vip(page: &mut Page, vip: &str, counts: &VipCounts, sample: &VipSample) {
     for (kind, count) in ANNOUNCEMENT_KINDS.iter().zip(&counts.announcements) {
         page.count(&families::VIP_ANNOUNCEMENTS, &[vip, kind], count.get());
     }
+    page.count(&families::VIP_RESTORED, &[vip], counts.restored.get());
     for (phase, histogram) in Phase::ALL.into_iter().zip(&counts.failover) {
         page.add_histogram(&families::FAILOVER, &[vip, phase.as_str()], &histogram.observed());
     }

@@ -9,13 +9,18 @@ mod backends;
 mod boards;
 mod cluster;
 mod failover;
+mod fence;
+mod full_rate;
+mod guard;
 mod harness;
 mod lab;
 mod left_behind;
 mod logs;
+mod nftables;
 mod node;
 mod pair;
 mod prometheus;
+mod quorum;
 mod refusals;
 mod restart;
 mod scene;
@@ -39,6 +44,9 @@ fn main() -> ExitCode {
             left_behind::TESTS,
             pair::TESTS,
             failover::TESTS,
+            full_rate::TESTS,
+            fence::TESTS,
+            guard::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,
@@ -51,6 +59,7 @@ fn main() -> ExitCode {
             thirty::TESTS,
             prometheus::TESTS,
             boards::TESTS,
+            quorum::TESTS,
         ]
         .concat(),
     )

@@ -121,12 +121,15 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_vip_active", "gauge"),
         ("chinthe_vip_eligible", "gauge"),
         ("chinthe_vip_term", "gauge"),
+        ("chinthe_vip_grants", "gauge"),
+        ("chinthe_quorum_nodes", "gauge"),
         ("chinthe_vip_last_transition_timestamp_seconds", "gauge"),
         ("chinthe_vip_address_present", "gauge"),
         ("chinthe_vip_priority", "gauge"),
         ("chinthe_vip_transitions_total", "counter"),
         ("chinthe_vip_conflicts_total", "counter"),
         ("chinthe_vip_announcements_total", "counter"),
+        ("chinthe_vip_addresses_restored_total", "counter"),
         ("chinthe_failover_duration_seconds", "histogram"),
         ("chinthe_backend_up", "gauge"),
         ("chinthe_backend_check_up", "gauge"),
@@ -273,6 +276,7 @@ fn a_sample_is_shown_as_it_is() {
         ready: true,
         config_reload_ok: true,
         log_lines_dropped: 7,
+        majority: [3, 2, 3],
         members: [2, 0, 1, 0],
         heard: vec![("ha2".to_owned(), Duration::from_millis(1_700_000_000_250))],
         vips: vec![VipSample {
@@ -283,6 +287,7 @@ fn a_sample_is_shown_as_it_is() {
             term: 4,
             base_priority: 101,
             effective_priority: 103,
+            grants: 2,
             ..VipSample::default()
         }],
         services: vec![ServiceSample {
@@ -315,6 +320,8 @@ fn a_sample_is_shown_as_it_is() {
     is(r#"chinthe_member_last_heard_timestamp_seconds{member="ha2"}"#, 1_700_000_000.25);
     is(r#"chinthe_service_backends{service="myweb",state="drain"}"#, 1.0);
     is(r#"chinthe_service_backends{service="myweb",state="unknown"}"#, 1.0);
+    is(r#"chinthe_vip_grants{vip="vi_1"}"#, 2.0);
+    is(r#"chinthe_quorum_nodes{kind="needed"}"#, 2.0);
     is(r#"chinthe_service_connections_rejected_total{service="myweb",reason="no_backend"}"#, 3.0);
     is(r#"chinthe_service_connections_rejected_total{service="myweb",reason="resources"}"#, 0.0);
     is(r#"chinthe_service_connections_rejected_total{service="myweb",reason="moon"}"#, 1.0);
