@@ -11,6 +11,7 @@ mod failover;
 mod fence;
 mod guard;
 mod harness;
+mod ipv6;
 mod lab;
 mod left_behind;
 mod logs;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
             failover::TESTS,
             fence::TESTS,
             guard::TESTS,
+            ipv6::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,
