@@ -19,6 +19,7 @@ mod start;
 mod throttle;
 mod watchdog;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
@@ -168,7 +169,7 @@ fn assemble(
     let told = sender.clone();
     let report = move |report| told.tell(Event::Proxy(report));
     let plan = Plan::new(&config.services);
-    let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::default(), report)?);
+    let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::new(&config.proxy), report)?);
 
     let told = sender.clone();
     let hear = Arc::new(move |news| told.tell(Event::Gossip(news)));
@@ -224,7 +225,7 @@ fn assemble(
         metrics,
         snapshots,
         addresses,
-        members: Vec::new(),
+        members: BTreeMap::new(),
         hearsay: Hearsay::new(gossip),
         throttle: throttle::Throttle::default(),
         guard_watch,
@@ -233,6 +234,8 @@ fn assemble(
         worker_watch: watchdog::WorkerWatch::default(),
         workers_turn: true,
         published_at: clock::now(),
+        looked_at: clock::now(),
+        shown_revision: 0,
         news: true,
         leaving_since: None,
     };

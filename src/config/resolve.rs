@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use super::file::{At, FromScalar, Section};
 use super::report::{Findings, did_you_mean, shown};
 use super::{
-    Admin, Backend, Balance, Check, Cluster, Config, Endpoint, HealthCheck, PerNode, ProbeKind, Quorum,
-    Service, Timeouts, Track, Tracked, Vip, VipAddress,
+    Admin, Backend, Balance, Check, Cluster, Config, Endpoint, HealthCheck, PerNode, ProbeKind, Proxy,
+    Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress,
 };
 
 /// Makes the configuration, noting what can't be.
@@ -27,7 +27,8 @@ pub(super) fn resolve(file: &Section, findings: &mut Findings<'_>) -> Config {
     unique_names(file, findings);
     unique_vip_addresses(file, findings);
     unique_listeners(file, &admin, findings);
-    Config { cluster: cluster(part("cluster"), findings), admin, checks, vips, services }
+    let proxy = proxy(part("proxy"));
+    Config { cluster: cluster(part("cluster"), findings), admin, proxy, checks, vips, services }
 }
 
 fn cluster(section: &Section, findings: &mut Findings<'_>) -> Cluster {
@@ -51,6 +52,17 @@ fn admin(section: &Section) -> Admin {
         listen: section.get::<Option<SocketAddr>>("listen").flatten(),
         socket: path("socket"),
         token_file: path("token_file"),
+    }
+}
+
+fn proxy(section: &Section) -> Proxy {
+    Proxy {
+        workers: size(section, "workers"),
+        max_connections: size(section, "max_connections"),
+        backlog: section.get::<i64>("backlog").and_then(|b| u16::try_from(b).ok()).unwrap_or_default(),
+        splice: section.get("splice").unwrap_or_default(),
+        spin: section.get("spin").unwrap_or_default(),
+        congestion_control: section.get("congestion_control"),
     }
 }
 
@@ -141,6 +153,7 @@ fn service(section: &Section, findings: &mut Findings<'_>) -> Service {
         name: section.get("name").unwrap_or_default(),
         listen: listeners(section).map(|at| at.value).collect(),
         balance: Balance::RoundRobin,
+        max_connections: size(section, "max_connections"),
         timeout: Timeouts {
             connect: timeout.get("connect").unwrap_or_default(),
             client: timeout.get("client").unwrap_or_default(),
@@ -171,6 +184,10 @@ fn listeners(section: &Section) -> impl Iterator<Item = At<SocketAddr>> {
         .list::<Option<SocketAddr>>("listen")
         .into_iter()
         .filter_map(|at| Some(At { value: at.value?, span: at.span }))
+}
+
+fn size(section: &Section, key: &str) -> Option<usize> {
+    section.get::<i64>(key).and_then(|size| usize::try_from(size).ok())
 }
 
 fn count(section: &Section, key: &str) -> u32 {

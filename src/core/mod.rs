@@ -67,6 +67,10 @@ pub struct Core {
     /// One for each election.
     reach: Vec<Reach>,
     administration: Administration,
+    /// When something follows from what operators say: at once when they have spoken, or when a word runs out.
+    administer_at: Option<Time>,
+    /// What they say of this node itself.
+    itself: AdminState,
     services: Vec<Service>,
     checks: Vec<Health>,
     readiness: Readiness,
@@ -75,6 +79,7 @@ pub struct Core {
     outputs: VecDeque<Output>,
     guard: Boot,
     sequence: u64,
+    revision: u64,
     resignations: u32,
     advertise_at: Time,
     /// When the holds are asked for anew.
@@ -96,6 +101,8 @@ impl Core {
             elections: elections.collect(),
             reach: vec![Reach::default(); settings.vips.len()],
             administration: Administration::default(),
+            administer_at: None,
+            itself: AdminState::Ready,
             readiness: Readiness::new(settings.expected_peers, interval, settings.sync_patience, now),
             services,
             checks: settings.checks.iter().map(|(rise, fall)| Health::new(*rise, *fall)).collect(),
@@ -104,6 +111,7 @@ impl Core {
             outputs: VecDeque::new(),
             guard: Boot::default(),
             sequence: 0,
+            revision: 0,
             resignations: 0,
             advertise_at: now,
             feed_at: now,
@@ -136,6 +144,7 @@ impl Core {
             Input::Viewed { member, service, verdicts } => self.viewed(member, service, &verdicts),
             Input::Said { target, word } => {
                 if self.administration.hear(target.clone(), word) == Ok(true) {
+                    self.administer_at = Some(now);
                     self.outputs.push_back(Output::AdministrationChanged { target, word });
                 }
             }
@@ -147,6 +156,7 @@ impl Core {
                 }
             }
             Input::Listening { service, listening } => {
+                self.revision += 1;
                 if let Some(service) = self.services.get_mut(service) {
                     service.set_listening(listening);
                 }
@@ -190,7 +200,7 @@ impl Core {
         for (vip, reach) in self.reach.iter().enumerate() {
             deadline = reach.deadline(self.patience(vip)).map_or(deadline, |at| at.min(deadline));
         }
-        let others = [self.outbox.deadline(), self.readiness.deadline(), self.administration.deadline(now)];
+        let others = [self.outbox.deadline(), self.readiness.deadline(), self.administer_at];
         others.into_iter().flatten().fold(deadline, Time::min)
     }
 
@@ -217,6 +227,12 @@ impl Core {
     /// What operators have said.
     pub fn administration(&self) -> &Administration {
         &self.administration
+    }
+
+    /// Rises whenever there is something else to show, but for what follows from the mere passing of time: how a
+    /// silent member is doing.
+    pub fn revision(&self) -> u64 {
+        self.revision + self.members.revision()
     }
 
     /// The nodes' time between two advertisements.
@@ -329,6 +345,7 @@ impl Core {
 
     fn link(&mut self, vip: usize, up: bool, mac: Mac) {
         let Some(link) = self.links.get_mut(vip) else { return };
+        self.revision += 1;
         if std::mem::replace(link, up) != up {
             // What was probed before says nothing about the network that comes back, nor do tries without one.
             self.start_round();
@@ -362,9 +379,11 @@ impl Core {
             peers_lost: self.members.all_lost(now),
             backends_usable: !backends || usable,
         };
+        let was_ready = self.is_ready();
         if self.readiness.update(&facts, now) == readiness::Verdict::Isolated {
             self.start_round();
         }
+        self.revision += u64::from(was_ready != self.is_ready());
         for vip in 0..self.elections.len() {
             let standing = self.standing(vip, now);
             self.with_election(vip, now, |election, around, orders| {
@@ -419,7 +438,7 @@ impl Core {
     fn surroundings(&self, vip: usize, now: Time) -> Surroundings<'_> {
         let obstacle = if self.leaving {
             Some(Cause::Shutdown)
-        } else if self.administration.node(&self.settings.name, now) != AdminState::Ready {
+        } else if self.itself != AdminState::Ready {
             Some(Cause::Drain)
         } else if !self.links[vip] {
             Some(Cause::LinkDown)
@@ -456,7 +475,9 @@ impl Core {
             act(election, &self.surroundings(vip, now), &mut orders);
             // A claim, too, is told at once: before the kernel has the address, so that nobody else begins.
             let claims = orders.outputs.iter().any(|output| matches!(output, Output::Hold { .. }));
-            self.advertise_now |= claims || before != (election.state(), election.standing());
+            let changed = before != (election.state(), election.standing());
+            self.revision += u64::from(changed);
+            self.advertise_now |= claims || changed;
             for (term, successor) in orders.resignations {
                 self.resign(election.id(), term, successor, now);
             }

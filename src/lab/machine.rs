@@ -1,11 +1,14 @@
 //! One machine of the lab: namespaces, an address, and a cable to the switch.
 
 use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -130,6 +133,17 @@ impl Machine {
         Arc::clone(&self.inside.borrow().space)
     }
 
+    /// A program to be run on it, in its network and its view of the files, without input; it has no arguments yet.
+    #[allow(unsafe_code)]
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null());
+        let space = self.space();
+        // SAFETY: between fork and exec only two setns(2) calls are made; nothing is allocated or locked.
+        unsafe { command.pre_exec(move || space.enter()) };
+        command
+    }
+
     /// Pulls its cable: the switch's end goes down, and its interface loses the carrier.
     pub fn unplug(&self) -> Result<(), LabError> {
         self.switch.links.down(&self.name)
@@ -211,8 +225,8 @@ impl Machine {
         inside.links.up(name)
     }
 
-    /// Boots it again, with nothing left of its former life.
-    pub(super) fn boot(&self) -> Result<(), LabError> {
+    /// Boots it again, with nothing left of its former life, after its interface was taken away.
+    pub fn boot(&self) -> Result<(), LabError> {
         *self.inside.borrow_mut() = Inside::boot(&self.name, self.address, &self.run, &self.switch)?;
         Ok(())
     }

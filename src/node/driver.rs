@@ -13,6 +13,7 @@ mod administration;
 mod guarding;
 pub(super) mod hearsay;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -42,8 +43,10 @@ use super::watchdog::{GuardWatch, WorkerWatch};
 const PORTION: usize = 256;
 /// Later than this, or than half an interval, counts as a stall.
 const LATE: Duration = Duration::from_millis(15);
-/// The least time between two snapshots without news.
-const PUBLISH_AGAIN: Duration = Duration::from_millis(50);
+/// How often it is looked whether there is anything new to show.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often the same is shown again: what depends on time alone, in case that the rest has missed anything.
+const PUBLISH_AGAIN: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for its successors' acknowledgements.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -70,13 +73,18 @@ pub(super) struct Driver {
     pub(super) vips: Vec<Vip>,
     /// Where each backend is, as far as its name has been resolved.
     pub(super) addresses: Vec<Vec<Option<SocketAddr>>>,
-    pub(super) members: Vec<(String, MemberState)>,
+    /// What was told last of each member.
+    pub(super) members: BTreeMap<String, MemberState>,
     pub(super) hearsay: Hearsay,
     pub(super) throttle: Throttle,
     pub(super) guard_watch: GuardWatch,
     pub(super) worker_watch: WorkerWatch,
     pub(super) workers_turn: bool,
     pub(super) published_at: Time,
+    /// When it was last looked whether there is anything new to show.
+    pub(super) looked_at: Time,
+    /// The core's revision that is shown.
+    pub(super) shown_revision: u64,
     /// Something has happened that must be shown at once.
     pub(super) news: bool,
     pub(super) leaving_since: Option<Time>,
@@ -150,7 +158,7 @@ impl Driver {
 
     fn deadline(&self) -> Time {
         let now = clock::now();
-        let mut deadline = self.core.next_deadline(now).min(self.published_at + self.core.interval());
+        let mut deadline = self.core.next_deadline(now).min(self.looked_at + self.core.interval());
         if self.guard.is_none() {
             deadline = deadline.min(self.guard_again_at);
         } else if let Some(due) = self.guard_watch.deadline() {
@@ -200,7 +208,7 @@ impl Driver {
 
     fn read_peers(&mut self) {
         for _ in 0..PORTION {
-            let known = self.peers.known().len();
+            let told = self.peers.told();
             match self.peers.receive(clock::now()) {
                 None => return,
                 Some(peers::Received::Input(channel, input)) => {
@@ -212,7 +220,7 @@ impl Driver {
                 Some(peers::Received::Gossip(datagram, from)) => self.hear_gossip_datagram(datagram, from),
                 Some(peers::Received::Rejected(channel, reason)) => self.rejected(channel, reason),
             }
-            if self.peers.known().len() != known {
+            if self.peers.told() != told {
                 self.tell_guard_of_peers();
                 // Whoever was mentioned hears of this node at once, not after an interval.
                 self.introduce();
@@ -311,15 +319,20 @@ impl Driver {
         self.handle(Input::ConnectFailed { service, backend });
     }
 
-    /// Shows the state as it is: at once after a transition, else often enough to be true within an interval.
+    /// Shows the state as it is: at once after a transition, within an interval after anything else, and rarely when
+    /// there is nothing new.
     fn publish(&mut self) {
         let now = clock::now();
-        if !std::mem::take(&mut self.news)
-            && now.since(self.published_at) < PUBLISH_AGAIN.min(self.core.interval())
-        {
+        if !self.news && now.since(self.looked_at) < LOOK_AGAIN.min(self.core.interval()) {
             return;
         }
-        self.tell_of_members(now);
+        self.looked_at = now;
+        self.sync();
+        let same = !self.tell_of_members(now) && self.core.revision() == self.shown_revision;
+        if !std::mem::take(&mut self.news) && same && now.since(self.published_at) < PUBLISH_AGAIN {
+            return;
+        }
+        self.shown_revision = self.core.revision();
         let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts.clone()).collect();
         let snapshot = snapshot::take(
             &self.core,
@@ -335,28 +348,30 @@ impl Driver {
         self.published_at = now;
     }
 
-    fn tell_of_members(&mut self, now: Time) {
+    /// Tells what has become of members. True when there was anything.
+    fn tell_of_members(&mut self, now: Time) -> bool {
+        let mut changed = false;
         for (_, member) in self.core.members().iter() {
             let state = member.state(now);
-            match self.members.iter_mut().find(|(name, _)| name == member.name()) {
-                Some((_, known)) if *known == state => {}
-                // Doubt comes and goes; what it comes to is told.
-                Some((_, known))
-                    if state == MemberState::Suspect
-                        || *known == MemberState::Suspect && state == MemberState::Alive =>
-                {
-                    *known = state;
-                }
-                Some((name, known)) => {
-                    tracing::info!(member = name, from = known.as_str(), to = state.as_str(), "member");
-                    *known = state;
-                }
-                None => {
-                    tracing::info!(member = member.name(), address = %member.address(), to = state.as_str(), "member");
-                    self.members.push((member.name().to_owned(), state));
-                }
+            let Some(known) = self.members.get_mut(member.name()) else {
+                tracing::info!(member = member.name(), address = %member.address(), to = state.as_str(), "member");
+                self.members.insert(member.name().to_owned(), state);
+                changed = true;
+                continue;
+            };
+            if *known == state {
+                continue;
             }
+            // Doubt comes and goes; what it comes to is told.
+            let doubt = state == MemberState::Suspect
+                || *known == MemberState::Suspect && state == MemberState::Alive;
+            if !doubt {
+                tracing::info!(member = member.name(), from = known.as_str(), to = state.as_str(), "member");
+            }
+            *known = state;
+            changed = true;
         }
+        changed
     }
 
     fn name(&self, vip: usize) -> &str {

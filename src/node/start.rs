@@ -100,6 +100,9 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     let mine = peers::Identity { id: me, address: identity.address, boot: Boot(random()), cookies: random() };
     let unique: BTreeSet<String> = interfaces.iter().cloned().collect();
     ports_are_free(&config)?;
+    if let Some(name) = &config.proxy.congestion_control {
+        proxy::can_control_congestion(name).map_err(|error| refused_congestion_control(name, &error))?;
+    }
     missing_interface(&unique)?;
     let mut peers = Peers::open(&mine, &keyring, &Vec::from_iter(unique)).map_err(|e| refused_peers(&e))?;
     peers.know_always(known_addresses(&config));
@@ -183,22 +186,24 @@ fn ports_are_free(config: &Config) -> Result<(), RunError> {
 
 /// One listener for every worker, service and address.
 fn listen(config: &Config, guard: &mut Guard) -> Result<Vec<Vec<(usize, TcpListener)>>, RunError> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let config::Proxy { workers, backlog, congestion_control, .. } = &config.proxy;
+    let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut all = Vec::new();
     for _worker in 0..workers {
         let mut listeners = Vec::new();
         for (service, settings) in config.services.iter().enumerate() {
             for address in &settings.listen {
-                let listener =
-                    proxy::listen(*address, |socket, address| match socket.bind(&address.into()) {
-                        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                            guard.bind(socket.as_fd(), address).map_err(|error| match error {
-                                GuardError::Unreachable(error) => error,
-                                error => io::Error::other(error),
-                            })
-                        }
-                        bound => bound,
-                    });
+                let bind = |socket: &socket2::Socket, address: SocketAddr| match socket.bind(&address.into())
+                {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        guard.bind(socket.as_fd(), address).map_err(|error| match error {
+                            GuardError::Unreachable(error) => error,
+                            error => io::Error::other(error),
+                        })
+                    }
+                    bound => bound,
+                };
+                let listener = proxy::listen(*address, *backlog, congestion_control.as_deref(), bind);
                 listeners.push((service, listener.map_err(|error| refused_listener(*address, &error))?));
             }
         }
@@ -290,6 +295,20 @@ fn refused_listener(address: SocketAddr, error: &io::Error) -> RunError {
         io::ErrorKind::AddrInUse => RunError::new(2, format!("{address} is in use"), hint),
         _ => RunError::new(2, format!("can't listen on {address}: {error}"), hint),
     }
+}
+
+fn refused_congestion_control(name: &str, error: &io::Error) -> RunError {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "net.ipv4.tcp_allowed_congestion_control says which of them need no CAP_NET_ADMIN".to_owned()
+        }
+        _ => {
+            let here = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control");
+            let here = here.unwrap_or_default();
+            format!("there are: {}; `modprobe tcp_{name}` may bring it", here.trim())
+        }
+    };
+    RunError::new(2, format!("no congestion control `{name}` to be had: {error}"), hint)
 }
 
 fn refused_peers(error: &PeersError) -> RunError {

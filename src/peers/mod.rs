@@ -138,11 +138,12 @@ impl Peers {
 
     /// Everybody who is told.
     pub fn known(&self) -> Vec<SocketAddr> {
-        self.told().copied().collect()
+        self.known.iter().chain(self.introduced.keys()).copied().collect()
     }
 
-    fn told(&self) -> impl Iterator<Item = &SocketAddr> {
-        self.known.iter().chain(self.introduced.keys())
+    /// How many are told.
+    pub fn told(&self) -> usize {
+        self.known.len() + self.introduced.len()
     }
 
     /// Takes in whom a member hears: nodes that start together meet by it within a round trip, whatever becomes of
@@ -164,10 +165,10 @@ impl Peers {
         // The beacon goes first: it is what a holder's own kernel, too, takes for a sign of life.
         let beacons = if holder { self.beacons.send(&self.beacon_envelope.seal(&body)) } else { 0 };
         let sealed = self.envelope.seal(&body);
-        for address in self.told() {
+        for address in self.known.iter().chain(self.introduced.keys()) {
             self.advertisements.send(&sealed, *address);
         }
-        (self.told().count() as u64, beacons)
+        (self.told() as u64, beacons)
     }
 
     /// Tells one member.

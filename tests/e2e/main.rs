@@ -9,6 +9,7 @@ mod backends;
 mod cluster;
 mod failover;
 mod fence;
+mod full_rate;
 mod guard;
 mod harness;
 mod ipv6;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             fence::TESTS,
             guard::TESTS,
             ipv6::TESTS,
+            full_rate::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,
