@@ -13,6 +13,7 @@ mod fence;
 mod full_rate;
 mod guard;
 mod harness;
+mod ipv6;
 mod lab;
 mod left_behind;
 mod logs;
@@ -44,9 +45,10 @@ fn main() -> ExitCode {
             left_behind::TESTS,
             pair::TESTS,
             failover::TESTS,
-            full_rate::TESTS,
             fence::TESTS,
             guard::TESTS,
+            ipv6::TESTS,
+            full_rate::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,
