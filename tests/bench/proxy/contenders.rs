@@ -288,10 +288,11 @@ fn chinthe(
             .enumerate()
             .map(|(i, backend)| format!("[[service.backend]]\nname = \"web{i}\"\naddress = \"{backend}\"")),
     );
-    // An address of its own, since every node has the peers' port there.
+    // An address of its own, since every node has the peers' port there, and another benchmark may run as well.
+    let run = std::process::id() % 250;
     let text = format!(
         "[cluster]\nname = \"bench{number}\"\nseeds = []\nsecret_file = \"{}\"\n\
-         [cluster.nodes]\nbench = \"127.77.80.{number}\"\n\
+         [cluster.nodes]\nbench = \"127.77.{run}.{number}\"\n\
          [admin]\nlisten = \"\"\nsocket = \"\"\n\
          [proxy]\nworkers = {threads}\n{option}\n\
          [[service]]\nname = \"web\"\nlisten = [\"{address}\"]\n{servers}",
