@@ -208,6 +208,7 @@ fn assemble(
     };
     let service = Service::start(&config, admin, sender, sources)?;
     let addresses = driver::known_addresses(&config);
+    let guard_watch = watchdog::GuardWatch::new(core.guard_patience());
     let driver = Driver {
         core,
         peers,
@@ -227,7 +228,9 @@ fn assemble(
         members: BTreeMap::new(),
         hearsay: Hearsay::new(gossip),
         throttle: throttle::Throttle::default(),
-        guard_watch: watchdog::GuardWatch::default(),
+        guard_watch,
+        guard_begun_at: None,
+        inherits: Vec::new(),
         worker_watch: watchdog::WorkerWatch::default(),
         workers_turn: true,
         published_at: clock::now(),

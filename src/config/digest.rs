@@ -41,14 +41,15 @@ fn canonical(config: &Config) -> String {
     let mut out = Lines(String::new());
     // Taken apart by name, so that a new field doesn't compile until its place here is decided.
     let Config { cluster, admin: _, proxy: data_plane, checks, vips, services } = config;
-    let Cluster { name, seeds: _, secret_file: _, quorum, nodes } = cluster;
+    let Cluster { name, seeds: _, secret_file: _, quorum, witness, nodes } = cluster;
     out.text("cluster.name", name);
-    out.word(
-        "cluster.quorum",
-        match quorum {
-            Quorum::None => "none",
-        },
-    );
+    out.word("cluster.quorum", quorum.as_str());
+    if let Quorum::Majority { of } = quorum {
+        out.word("cluster.expected_nodes", of);
+    }
+    for node in witness {
+        out.text("cluster.witness", node);
+    }
     for (node, address) in nodes {
         out.text("cluster.nodes", node);
         out.word("cluster.nodes", address);

@@ -89,6 +89,8 @@ pub struct Cluster {
     pub secret_file: PathBuf,
     /// When a node may hold a VIP.
     pub quorum: Quorum,
+    /// Nodes that only vote.
+    pub witness: Vec<String>,
     /// Names and addresses, where hostname and seeds don't tell.
     pub nodes: BTreeMap<String, IpAddr>,
 }
@@ -98,6 +100,29 @@ pub struct Cluster {
 pub enum Quorum {
     /// Nothing: VRRP's choice.
     None,
+    /// The grants of a majority.
+    Majority {
+        /// How many nodes there are when all are there.
+        of: u16,
+    },
+}
+
+impl Quorum {
+    /// As the file has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Majority { .. } => "majority",
+        }
+    }
+
+    /// How many nodes a majority is counted of, where one is needed.
+    pub const fn majority_of(self) -> Option<u16> {
+        match self {
+            Self::None => None,
+            Self::Majority { of } => Some(of),
+        }
+    }
 }
 
 /// `[admin]`.

@@ -10,6 +10,7 @@
 
 mod actions;
 mod administration;
+mod guarding;
 pub(super) mod hearsay;
 
 use std::collections::BTreeMap;
@@ -23,8 +24,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::watch;
 
 use crate::config::{Config, Endpoint, Identity};
-use crate::core::{Cause, Core, Input, Mac, MemberState, Output, Phases, Time};
-use crate::guard::{Guard, GuardError, Report, clock};
+use crate::core::{Core, Input, MemberState, Output, Phases, Time};
+use crate::guard::{Guard, clock};
 use crate::peers::{self, Peers};
 use crate::proxy::{self, Proxy};
 use crate::telemetry::{self, Channel, Direction, Metrics};
@@ -42,8 +43,6 @@ use super::watchdog::{GuardWatch, WorkerWatch};
 const PORTION: usize = 256;
 /// Later than this, or than half an interval, counts as a stall.
 const LATE: Duration = Duration::from_millis(15);
-/// A guard that can't be started is tried again after this.
-const GUARD_AGAIN: Duration = Duration::from_secs(1);
 /// How often it is looked whether there is anything new to show.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How often the same is shown again: what depends on time alone, in case that the rest has missed anything.
@@ -58,6 +57,10 @@ pub(super) struct Driver {
     /// `None` while it is dead and hasn't been replaced.
     pub(super) guard: Option<Guard>,
     pub(super) guard_again_at: Time,
+    /// When the one that there is was started, if it isn't the first.
+    pub(super) guard_begun_at: Option<Time>,
+    /// Which VIPs a guard that is just starting goes on to hold.
+    pub(super) inherits: Vec<bool>,
     pub(super) wards: Wards,
     pub(super) proxy: Arc<Proxy>,
     pub(super) prober: Prober,
@@ -96,7 +99,14 @@ pub(super) struct Vip {
 
 impl Vip {
     pub(super) fn new() -> Self {
-        Self { facts: VipFacts { since: Timestamp::now(), address_present: false }, taken: None }
+        Self {
+            facts: VipFacts {
+                since: Timestamp::now(),
+                address_present: false,
+                fence_missing: Some("not put up yet".into()),
+            },
+            taken: None,
+        }
     }
 }
 
@@ -123,6 +133,7 @@ impl Driver {
             if now.since(deadline) > LATE.max(self.core.interval() / 2) {
                 tracing::warn!(late_ms = now.since(deadline).as_millis(), "the driver was late");
                 self.worker_watch.start_afresh(now);
+                self.guard_watch.start_afresh(now);
                 self.handle(Input::Stalled);
             }
             self.read_guard();
@@ -150,6 +161,8 @@ impl Driver {
         let mut deadline = self.core.next_deadline(now).min(self.looked_at + self.core.interval());
         if self.guard.is_none() {
             deadline = deadline.min(self.guard_again_at);
+        } else if let Some(due) = self.guard_watch.deadline() {
+            deadline = deadline.min(due);
         }
         deadline
     }
@@ -182,78 +195,6 @@ impl Driver {
         }
     }
 
-    fn read_guard(&mut self) {
-        for _ in 0..PORTION {
-            let Some(guard) = &mut self.guard else { return };
-            match guard.receive() {
-                Ok(Some(report)) => self.heard_guard(report),
-                Ok(None) => return,
-                Err(error) => return self.lost_guard(&error),
-            }
-        }
-    }
-
-    fn heard_guard(&mut self, report: Report) {
-        self.guard_watch.answered();
-        match report {
-            Report::Held { vip, until } => {
-                self.vips[vip].facts.address_present = true;
-                self.handle(Input::Held { vip, until: Time::from_nanos(until) });
-            }
-            Report::Released { vip } => {
-                self.vips[vip].facts.address_present = false;
-                self.handle(Input::Released { vip });
-            }
-            Report::Expired { vip } => {
-                self.vips[vip].facts.address_present = false;
-                self.handle(Input::LetGo { vip, cause: Cause::HoldExpired });
-            }
-            Report::Removed { vip } => {
-                self.vips[vip].facts.address_present = false;
-                tracing::warn!(vip = self.name(vip), "somebody else removes the address again and again");
-                self.handle(Input::LetGo { vip, cause: Cause::AddressRemoved });
-            }
-            Report::Restored { vip } => {
-                tracing::warn!(vip = self.name(vip), "somebody else removed the address: it was added again");
-            }
-            Report::Probed { vip } => self.handle(Input::AddressProbed { vip }),
-            Report::Answered { vip, mac, by_ip } => {
-                self.handle(Input::AddressAnswered { vip, mac: Mac(mac), by_ip });
-            }
-            Report::Link { vip, up, mac } => self.handle(Input::Link { vip, up, mac: Mac(mac) }),
-            Report::Announced { vip, first } => self.announced(vip, first),
-            Report::Trouble { text } => tracing::warn!("the guard has trouble: {text}"),
-            Report::Started | Report::Refused { .. } | Report::Bound { .. } => {
-                tracing::warn!(?report, "the guard said something that wasn't asked");
-            }
-        }
-    }
-
-    fn announced(&mut self, vip: usize, first: bool) {
-        self.metrics.announcement(vip, "garp", 1);
-        if let (true, Some((phases, held_at))) = (first, self.vips[vip].taken.take()) {
-            let announce = clock::now().since(held_at);
-            let total = phases.detect + phases.elect + phases.assign + announce;
-            self.metrics.failover_announced(vip, announce, total);
-        }
-    }
-
-    /// A dead guard holds nothing for long: the kernel's lease ends what it held, and the next guard removes it.
-    fn lost_guard(&mut self, error: &GuardError) {
-        tracing::error!(%error, "the guard is lost");
-        if let Some(guard) = self.guard.take() {
-            guard.kill();
-        }
-        self.guard_again_at = clock::now();
-        self.guard_watch.answered();
-    }
-
-    fn watch_guard(&mut self) {
-        if self.guard.is_some() && self.guard_watch.is_hung(clock::now()) {
-            self.lost_guard(&GuardError::Hung);
-        }
-    }
-
     /// A worker that is stuck serves nobody whom the kernel hands it: better another node.
     fn watch_workers(&mut self) {
         let turn = self.worker_watch.all_turn(&self.proxy.beats(), clock::now());
@@ -261,29 +202,6 @@ impl Driver {
             tracing::error!(turn, "a proxy worker is stuck, or turns again");
             for service in 0..self.config.services.len() {
                 self.handle(Input::Listening { service, listening: turn });
-            }
-        }
-    }
-
-    fn revive_guard(&mut self) {
-        if self.guard.is_some() || clock::now() < self.guard_again_at {
-            return;
-        }
-        match self.wards.start() {
-            Ok((guard, boot)) => {
-                tracing::warn!("a new guard has started");
-                self.guard = Some(guard);
-                self.core.set_guard(boot);
-                self.tell_guard_of_peers();
-                // It has removed whatever the last one left.
-                for vip in 0..self.vips.len() {
-                    self.vips[vip].facts.address_present = false;
-                    self.handle(Input::LetGo { vip, cause: Cause::GuardLost });
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "no new guard");
-                self.guard_again_at = clock::now() + GUARD_AGAIN;
             }
         }
     }
@@ -415,7 +333,7 @@ impl Driver {
             return;
         }
         self.shown_revision = self.core.revision();
-        let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts).collect();
+        let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts.clone()).collect();
         let snapshot = snapshot::take(
             &self.core,
             &self.config,

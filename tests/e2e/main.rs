@@ -8,14 +8,18 @@ mod administration;
 mod backends;
 mod cluster;
 mod failover;
+mod fence;
 mod full_rate;
+mod guard;
 mod harness;
 mod lab;
 mod left_behind;
 mod logs;
+mod nftables;
 mod node;
 mod pair;
 mod prometheus;
+mod quorum;
 mod refusals;
 mod restart;
 mod scene;
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
             pair::TESTS,
             failover::TESTS,
             full_rate::TESTS,
+            fence::TESTS,
+            guard::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,
@@ -51,6 +57,7 @@ fn main() -> ExitCode {
             words::TESTS,
             thirty::TESTS,
             prometheus::TESTS,
+            quorum::TESTS,
         ]
         .concat(),
     )

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Driver;
-use crate::core::{Claimant, Mac, Member, MemberId, Message, Output, VipState};
+use crate::core::{Claimant, Mac, Member, MemberId, Message, Output};
 use crate::guard::{Guard, GuardError, clock};
 use crate::proxy::{Route, Routes, Target};
 use crate::telemetry::{Channel, Direction, log_transition};
@@ -14,8 +14,8 @@ impl Driver {
     pub(super) fn carry_out(&mut self, output: Output) {
         match output {
             Output::Advertise(advertisement) => {
-                let holder = self.core.elections().iter().any(|e| e.state() == VipState::Active);
-                let (sent, beacons) = self.peers.advertise(advertisement, holder);
+                let beacon = self.core.may_beacon(clock::now());
+                let (sent, beacons) = self.peers.advertise(advertisement, beacon);
                 self.metrics.messages(Channel::Advertisement, Direction::Out, sent);
                 self.metrics.messages(Channel::Beacon, Direction::Out, beacons);
             }
