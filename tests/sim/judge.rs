@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chinthe::core::{Time, VipState};
 
+use crate::daemon::GUARD_PATIENCE;
 use crate::kernel::{LEASE, SLACK};
 use crate::world::World;
 
@@ -171,7 +172,9 @@ impl Judge {
             .max(daemon.claims.1)
             .max(daemon.running_since)
             .max(machine.back_since);
-        if world.now.since(since) > STALE_CLAIM + world.lateness {
+        // A guard that hangs says nothing until it is replaced.
+        let silent = if machine.is_whole() { Duration::ZERO } else { GUARD_PATIENCE };
+        if world.now.since(since) > STALE_CLAIM + silent + world.lateness {
             let text = format!("n{} claims an address that its kernel lacks since {since:?}", index + 1);
             self.violate(world.now, text);
         }
