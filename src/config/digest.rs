@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Backend, Balance, Check, Cluster, Config, Detail, Endpoint, HealthCheck, Metrics, PerNode, ProbeKind,
-    Proxy, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress, duration_text,
+    Proxy, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress, VipProbe, duration_text,
 };
 
 /// How many digits stand for a digest where people read it.
@@ -108,7 +108,7 @@ fn check(out: &mut Lines, check: &Check) {
 }
 
 fn vip(out: &mut Lines, vip: &Vip, config: &Config) {
-    let Vip { name, addresses, interface, priority, advertisement_interval, preempt, track } = vip;
+    let Vip { name, addresses, interface, priority, advertisement_interval, preempt, probe, track } = vip;
     out.text("vip", name);
     for VipAddress { ip, prefix } in addresses {
         let ip: &IpAddr = ip;
@@ -121,6 +121,9 @@ fn vip(out: &mut Lines, vip: &Vip, config: &Config) {
     out.per_node("vip.priority", priority);
     out.word("vip.advertisement_interval", duration_text(*advertisement_interval));
     out.per_node("vip.preempt", preempt);
+    if *probe != VipProbe::Address {
+        out.word("vip.probe", probe.as_str());
+    }
     for Track { what, weight, reverse } in track {
         match what {
             Tracked::Service(index) => out.text("vip.track.service", &config.services[*index].name),

@@ -210,8 +210,29 @@ pub struct Vip {
     pub advertisement_interval: Duration,
     /// Whether a node takes the VIP from a living holder of lower priority.
     pub preempt: PerNode<bool>,
+    /// How a node makes sure that a silent holder's address is free.
+    pub probe: VipProbe,
     /// What adds to or takes from the priority.
     pub track: Vec<Track>,
+}
+
+/// A VIP's `probe`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VipProbe {
+    /// It asks the address, by ARP.
+    Address,
+    /// It waits until whatever the holder's kernel had has run out.
+    None,
+}
+
+impl VipProbe {
+    /// As the file has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::None => "none",
+        }
+    }
 }
 
 /// One address of a VIP; the prefix is what the operator wrote, for comparison with the subnet only.

@@ -12,7 +12,7 @@ use super::file::{At, FromScalar, Section};
 use super::report::{Findings, did_you_mean, shown};
 use super::{
     Admin, Backend, Balance, Check, Cluster, Config, Detail, Endpoint, HealthCheck, Metrics, PerNode,
-    ProbeKind, Proxy, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress,
+    ProbeKind, Proxy, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress, VipProbe,
 };
 
 /// Makes the configuration, noting what can't be.
@@ -130,6 +130,10 @@ fn vip(section: &Section, known: &Known, findings: &mut Findings<'_>) -> Vip {
         priority: narrow(per_node(section, "priority")),
         advertisement_interval: section.get("advertisement_interval").unwrap_or_default(),
         preempt: per_node(section, "preempt"),
+        probe: match section.get::<String>("probe").as_deref() {
+            Some("none") => VipProbe::None,
+            Some(_) | None => VipProbe::Address,
+        },
         track: tracks(section, known, findings),
     }
 }
