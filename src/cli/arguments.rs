@@ -40,6 +40,8 @@ pub(super) enum Command {
     Weight(WeightArguments),
     /// Move a VIP to a node, and keep it there for a while, 10 minutes unless said
     Move(MoveArguments),
+    /// Print a scrape configuration for Prometheus that finds the whole cluster
+    PrometheusConfig(PrometheusArguments),
     /// The daemon's child that holds the addresses; started by the daemon itself
     #[command(hide = true)]
     Guard,
@@ -105,6 +107,13 @@ pub(super) struct StatusArguments {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) asked: AskedArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PrometheusArguments {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
+    pub(super) config: PathBuf,
 }
 
 /// Which node is asked.

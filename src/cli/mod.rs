@@ -9,6 +9,7 @@ mod asked;
 mod check;
 mod import;
 mod output;
+mod prometheus;
 mod status;
 mod wiring;
 
@@ -51,6 +52,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Ready(arguments) => administer::state(AdminState::Ready, &arguments),
         Command::Weight(arguments) => administer::weight(&arguments),
         Command::Move(arguments) => administer::place(&arguments),
+        Command::PrometheusConfig(arguments) => prometheus::run(&arguments),
         Command::Guard => Ok(wiring::guard()),
     }
 }

@@ -122,11 +122,11 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 /// A bit above the 24.8 days that haproxy's timers can count to.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(600 * 3600);
-/// As many members as a node listens to.
-const MOST_NODES: i64 = 64;
 /// A worker that spins for longer than an answer on the local network takes has nothing to gain.
 const LONGEST_SPIN: Duration = MILLISECOND;
 const CONNECTIONS: Kind = Kind::Integer(1, 10_000_000);
+/// As many members as a node listens to.
+const MOST_NODES: i64 = 64;
 const COUNT: Kind = Kind::Integer(1, 1000);
 const INTERVAL: Kind = Kind::Duration(SHORTEST_INTERVAL, LONGEST_INTERVAL);
 const TIMEOUT: Kind = Kind::Duration(MILLISECOND, LONGEST_TIMEOUT);
@@ -169,6 +169,15 @@ settings! {
     "admin.token_file", Kind::Path, Aside("\"/etc/chinthe/token\""),
         "Holds the token that changes over TCP need: 16 characters or more, not readable by others; \
          without it changes come by the socket alone.";
+
+    "metrics", Kind::Table, Optional(""),
+        "How much of itself a node shows to Prometheus.";
+    "metrics.detail", Kind::Word(&["full", "holder", "aggregate"], &[]), Default("\"full\""),
+        "Series by backend: full has all on every node; holder has them on a node that holds a virtual IP, and elsewhere its verdicts alone; aggregate has none.";
+    "metrics.haproxy_compat", Kind::Flag, Default("false"),
+        "Whether to show haproxy_* as well, for boards and alerts that were made for haproxy.";
+    "metrics.keepalived_compat", Kind::Flag, Default("false"),
+        "Whether to show keepalived_* as well, for boards and alerts that were made for keepalived.";
 
     "proxy", Kind::Table, Optional(""),
         "How bytes are moved.";
@@ -226,6 +235,8 @@ settings! {
         "A holder hands it back only once fewer connections of clients are open to the services that it tracks.";
     "vip.placement", Kind::Word(&["address", "spread"], &[]), Default("\"address\""),
         "Which of nodes with the same priority holds it: the one with the highest address, or, where many virtual IPs are to be spread over equal nodes, each its own; those that are spread even out by themselves.";
+    "vip.probe", Kind::Word(&["address", "none"], &[]), Default("\"address\""),
+        "How a node makes sure that a silent holder's address is free: address asks it, by ARP. none, for networks where nobody answers that, waits 4.85s instead: the longest hold and the kernel's lease.";
     "vip.track", Kind::Rows, Optional("[{ service = \"myweb\", weight = 2 }, { check = \"chk_disk\", weight = -10 }]"),
         "What adds to or takes from the priority; without it the priority alone counts.";
     "vip.track.service", Kind::Name, Optional("\"myweb\""),

@@ -54,8 +54,19 @@ pub struct VipSettings {
     pub advertisement_interval: Duration,
     /// By what it is taken from a living holder, or handed over.
     pub terms: Terms,
+    /// What proves that it is free.
+    pub proof: Proof,
     /// What is added to or taken from the priority.
     pub track: Vec<(Tracked, Weight)>,
+}
+
+/// What proves that the addresses of a VIP whose holder is silent are free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Nobody answers for them on the network: ARP.
+    Answers,
+    /// Time, where nobody can be asked: the longest hold and the kernel's lease have run out.
+    Time,
 }
 
 /// What a VIP tracks, by index.

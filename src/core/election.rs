@@ -4,22 +4,27 @@
 //! (`suspicion`) and resignations that are acknowledged.
 
 mod candidates;
+mod claim;
 mod events;
+mod opinion;
 mod step;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::contract::Output;
+use super::FEED;
+use super::contract::{Output, Proof, VipSettings};
 use super::damping::Damping;
-use super::member::Members;
+use super::member::{MemberState, Members};
 use super::message::{Mac, MemberId, VipAdvertisement, VipId};
 use super::placement::Placement;
 use super::priority::{ADDRESS_OWNER, Standing};
 use super::quorum::{Grants, Want};
-use super::suspicion::Suspicion;
+use super::suspicion::{Patience, Suspicion};
 use super::time::Time;
 use super::transition::{Cause, Phases, Transition, VipState};
+
+use self::claim::Asking;
 
 /// How long a candidate waits for each better one before it claims a released VIP.
 const SUCCESSION: Duration = Duration::from_millis(20);
@@ -29,7 +34,7 @@ const GUARD_ANSWER: Duration = Duration::from_millis(200);
 /// One node's part in one VIP.
 ///
 /// ```text
-///                 eligible                 free, and this node's turn
+///                 eligible                 free, this node's turn, and nobody objects
 ///   Initialize ------------> Backup --------------------------------> (claiming)
 ///       ^                     |  ^                                        | the kernel has the address
 ///       |      not eligible   |  |  released: a better node,              v
@@ -42,6 +47,7 @@ pub struct Election {
     index: usize,
     id: VipId,
     terms: Terms,
+    proof: Proof,
     mac: Mac,
     term: u32,
     state: State,
@@ -103,16 +109,30 @@ enum Watch {
     /// Nobody speaks for the VIP: is it free?
     Suspecting(Suspicion),
     /// It was released by a sealed word; this node's turn comes then.
-    Vacated { since: Time, claim_at: Time, mine: bool },
+    Vacated { since: Time, claim_at: Time, turn: Turn },
+    /// The others have been told that this node takes it: does any of them know better?
+    Asking(Asking),
     /// The guard has been asked to hold it.
     Claiming { cause: Cause, phases: Phases, decided_at: Time, until: Time },
+}
+
+/// Whose turn it is when a VIP has been released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// This node's: the holder itself has named it.
+    Named,
+    /// This node's, as far as it knows.
+    First,
+    /// A better one's, who may be dead.
+    Later,
 }
 
 /// What an active node has in hand.
 #[derive(Debug, Clone, Copy)]
 enum Hold {
-    /// The kernel has the address; the guard keeps it up to `until` and not beyond.
-    Holding { until: Time },
+    /// The kernel has the address; the guard keeps it up to `until` and not beyond. Advertisements after number
+    /// `told_after` say so.
+    Holding { until: Time, told_after: u64 },
     /// The guard has been asked to let go.
     Releasing { successor: Option<MemberId>, cause: Cause, ask_again_at: Time },
 }
@@ -160,6 +180,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) address: IpAddr,
     /// The time between two advertisements of this node.
     pub(super) interval: Duration,
+    /// The number of its last advertisement.
+    pub(super) sequence: u64,
     pub(super) members: &'a Members,
     /// Why this node can't be a candidate, if it can't.
     pub(super) obstacle: Option<Cause>,
@@ -171,22 +193,23 @@ pub(super) struct Surroundings<'a> {
     pub(super) relief: Option<MemberId>,
     /// How many clients' connections are open here to the services that it tracks.
     pub(super) connections: u64,
+    /// Somebody whom the configuration names isn't heard.
+    pub(super) missing: bool,
     /// This node has started so lately that others may be starting, too.
     pub(super) young: bool,
 }
 
 impl Election {
-    pub(super) fn new(index: usize, id: VipId, terms: Terms) -> Self {
-        let standing = Standing { effective: 1, eligible: false };
-        let (mac, state) = (Mac::default(), State::Initialize);
+    pub(super) fn new(index: usize, settings: &VipSettings) -> Self {
         Self {
             index,
-            id,
-            terms,
-            mac,
+            id: settings.id,
+            terms: settings.terms,
+            proof: settings.proof,
+            mac: Mac::default(),
             term: 0,
-            state,
-            standing,
+            state: State::Initialize,
+            standing: Standing { effective: 1, eligible: false },
             late_at: None,
             barred_until: None,
             canvass: None,
@@ -238,8 +261,10 @@ impl Election {
         self.mac = mac;
     }
 
-    pub(super) fn advertisement(&self, pinned: bool, now: Time) -> VipAdvertisement {
-        let preempts = self.terms.preempt && now.since(self.candidate_since) >= self.terms.preempt_delay;
+    pub(super) fn advertisement(&self, around: &Surroundings<'_>) -> VipAdvertisement {
+        let (hears, others) = around.members.rivals(self.id, around.now);
+        let standing_by = around.now.since(self.candidate_since);
+        let preempts = self.terms.preempt && standing_by >= self.terms.preempt_delay;
         VipAdvertisement {
             vip: self.id,
             // What the guard has let go, or will before this arrives, is claimed no longer.
@@ -253,16 +278,20 @@ impl Election {
             preempt: preempts || self.standing.effective == ADDRESS_OWNER,
             term: self.term,
             mac: self.mac,
-            suspects: matches!(self.state, State::Backup(Watch::Suspecting(_))),
+            suspects: self.suspects(),
             claims: self.claims(),
-            pinned,
+            pinned: around.pin == Some(around.me),
+            hears,
+            answered: matches!(&self.state, State::Backup(Watch::Suspecting(suspicion))
+                if suspicion.is_answered(self.patience(around))),
+            disputed: others + usize::from(self.hold_until().is_some()) > 1,
         }
     }
 
-    /// Whether this node is about to hold it: lower candidates wait.
+    /// Whether this node is about to hold it: nobody else begins to.
     pub(super) fn claims(&self) -> bool {
         match self.want() {
-            Want::Nothing => false,
+            Want::Nothing => matches!(self.state, State::Backup(Watch::Asking(_))),
             Want::Candidate | Want::Holder => self.state() == VipState::Backup,
         }
     }
@@ -285,10 +314,19 @@ impl Election {
         }
     }
 
+    fn suspects(&self) -> bool {
+        matches!(&self.state, State::Backup(Watch::Suspecting(suspicion)) if suspicion.holder().is_some())
+    }
+
+    /// What everybody has to be told of at once when it changes.
+    pub(super) fn news(&self) -> impl PartialEq + use<> {
+        (self.state(), self.standing, self.claims(), self.suspects())
+    }
+
     /// Until when the guard keeps the address, while it holds it.
     pub fn hold_until(&self) -> Option<Time> {
         match self.state {
-            State::Active(Hold::Holding { until }) => Some(until),
+            State::Active(Hold::Holding { until, .. }) => Some(until),
             State::Initialize | State::Backup(_) | State::Active(Hold::Releasing { .. }) => None,
         }
     }
@@ -303,10 +341,11 @@ impl Election {
         match &self.state {
             State::Initialize => self.barred_until.filter(|until| around.now < *until),
             State::Backup(Watch::Following { suspect_at, .. }) => Some(*suspect_at),
-            State::Backup(Watch::Suspecting(suspicion)) => Some(suspicion.deadline(self.rank(around))),
+            State::Backup(Watch::Suspecting(suspicion)) => Some(suspicion.deadline(self.patience(around))),
             State::Backup(Watch::Vacated { claim_at, .. }) => Some(*claim_at),
+            State::Backup(Watch::Asking(asking)) => Some(asking.deadline()),
             State::Backup(Watch::Claiming { until, .. }) => Some(*until),
-            State::Active(Hold::Holding { until }) => {
+            State::Active(Hold::Holding { until, .. }) => {
                 Some(around.grants.end().map_or(*until, |end| (*until).min(end - AHEAD)))
             }
             State::Active(Hold::Releasing { ask_again_at, .. }) => Some(*ask_again_at),
@@ -320,6 +359,12 @@ impl Election {
             .or(self.is_barred(around.now).then_some(Cause::AddressRemoved))
     }
 
+    /// How much a suspicion asks for.
+    fn patience(&self, around: &Surroundings<'_>) -> Patience {
+        let loss = around.members.loss(around.now);
+        Patience { loss, doubt: around.missing, rank: self.rank(around) }
+    }
+
     fn follow(holder: MemberId, around: &Surroundings<'_>) -> Watch {
         let suspect_at = around.members.get(holder).map_or(around.now, super::member::Member::suspect_at);
         Watch::Following { holder, suspect_at }
@@ -331,7 +376,7 @@ impl Election {
             Some(holder) => Self::follow(holder, around),
             None => {
                 let suspect = suspect.or_else(|| around.members.holder(self.id, around.now));
-                Watch::Suspecting(Suspicion::new(suspect, around.interval, around.now))
+                Watch::Suspecting(Suspicion::new(suspect, self.proof, around.interval, around.now))
             }
         }
     }
@@ -339,29 +384,25 @@ impl Election {
     /// A sealed word has released the VIP: the named successor takes it at once, the others wait their turn.
     fn succeed(&self, successor: Option<MemberId>, around: &Surroundings<'_>) -> Watch {
         let now = around.now;
+        // Whoever released it wasn't the only holder: the other one may only be silent.
+        let another = around.members.holder(self.id, now).and_then(|id| around.members.get(id));
+        if another.is_some_and(|member| member.state(now) <= MemberState::Suspect) {
+            return self.look_again(None, around);
+        }
         let rank = self.rank(around);
-        let mine = successor.map_or(rank == 0, |id| id == around.me);
+        let turn = match successor {
+            Some(named) if named == around.me => Turn::Named,
+            None if rank == 0 => Turn::First,
+            Some(_) | None => Turn::Later,
+        };
         // Behind an old resignation may stand the word of who has taken the VIP since.
         let late = self.late_at.is_some_and(|at| now.since(at) < SUCCESSION);
-        let turns = if mine && !late { 0 } else { rank.max(1) };
-        Watch::Vacated { since: now, claim_at: now + SUCCESSION * turns, mine }
-    }
-
-    fn claim(
-        &mut self,
-        cause: Cause,
-        detect: Duration,
-        elect: Duration,
-        around: &Surroundings<'_>,
-        out: &mut Orders,
-    ) -> Watch {
-        let now = around.now;
-        self.canvass = None;
-        self.term = self.term.saturating_add(1);
-        let until = around.grants.bound(now + hold_time(around.interval));
-        out.push(Output::Hold { vip: self.index, until, term: self.term });
-        let phases = Phases { detect, elect, assign: Duration::ZERO };
-        Watch::Claiming { cause, phases, decided_at: now, until: now + GUARD_ANSWER }
+        let (turn, turns) = match turn {
+            Turn::Named | Turn::First if !late => (turn, 0),
+            Turn::Named | Turn::First => (Turn::First, rank.max(1)),
+            Turn::Later => (turn, rank.max(1)),
+        };
+        Watch::Vacated { since: now, claim_at: now + SUCCESSION * turns, turn }
     }
 
     fn release(&self, successor: Option<MemberId>, cause: Cause, now: Time, out: &mut Orders) -> Hold {
@@ -414,7 +455,7 @@ pub enum Claimant {
 
 /// No hold is asked for longer: a guard that hangs has refreshed the kernel's lease of 2 s up to 500 ms before, and a
 /// node doesn't claim what its kernel may have given up.
-const LONGEST_HOLD: Duration = Duration::from_millis(1600);
+pub(super) const LONGEST_HOLD: Duration = Duration::from_millis(1600);
 
 /// For how long a hold is asked for: three intervals less a margin, so that a daemon that hangs is without
 /// its VIPs soon after its peers miss it.
@@ -427,13 +468,11 @@ pub(super) fn hold_time(interval: Duration) -> Duration {
 
 /// For how long one of the holder's beacons keeps its VIPs from being fenced: a little longer than the hold that is
 /// asked for beside it.
-///
-/// `feed` is how often holds are asked for; beacons leave every `interval`.
-pub(super) fn fence_time(interval: Duration, feed: Duration) -> Duration {
-    if interval <= feed {
+pub(super) fn fence_time(interval: Duration) -> Duration {
+    if interval <= FEED {
         (interval * 3).max(Duration::from_millis(100))
     } else {
         // The last hold may have been asked for an interval after the last beacon.
-        hold_time(interval) + interval + feed
+        hold_time(interval) + interval + FEED
     }
 }

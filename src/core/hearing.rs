@@ -20,9 +20,17 @@ impl Core {
                     .filter(|part| part.state == VipState::Active)
                     .map(|part| part.vip)
                     .collect();
+                let asks = advertisement.vips.iter().any(|part| part.claims);
                 let unknown = self.members.get(from).is_none();
+                let back = self.members.get(from).is_some_and(|member| member.has_been_away(now));
                 if self.members.hear(from, address, boot, advertisement, now) {
                     self.count_conflicts(from, &claims, now);
+                    self.announce_after_doubt(from, back);
+                    if asks {
+                        // Who claims a VIP waits for everybody's word.
+                        let advertisement = self.advertisement(now);
+                        self.outputs.push_back(Output::Reply { to: from, advertisement });
+                    }
                 }
                 // A newcomer learns at once what it would otherwise wait an interval for.
                 self.advertise_now |= unknown;
@@ -70,6 +78,17 @@ impl Core {
                 if election.outranks(from, &self.surroundings(vip, now)) {
                     self.outputs.push_back(Output::Announce { vip });
                 }
+            }
+        }
+    }
+
+    /// Clients may believe something else where others did: a member that was cut off, or one that hears two holders.
+    fn announce_after_doubt(&mut self, from: MemberId, back: bool) {
+        let Some(member) = self.members.get(from) else { return };
+        for (vip, election) in self.elections.iter().enumerate() {
+            let disputed = member.part(election.id()).is_some_and(|part| part.disputed);
+            if election.hold_until().is_some() && (back || disputed) {
+                self.outputs.push_back(Output::Announce { vip });
             }
         }
     }

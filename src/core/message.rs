@@ -26,7 +26,7 @@ pub struct Mac(pub [u8; 6]);
 pub enum Message {
     /// "I am here, and this is my part in every VIP."
     Advertisement(Advertisement),
-    /// "Are you there?" Answered at once by an advertisement.
+    /// "Are you there, and whom do you hear?" Answered at once by an advertisement.
     Probe,
     /// "I have released this VIP." Acknowledged, and repeated until it is.
     Resignation(Resignation),
@@ -43,6 +43,8 @@ pub enum Message {
 pub struct Advertisement {
     /// Rises with every advertisement of one boot, over all paths.
     pub sequence: u64,
+    /// Its number among those told to everybody, one to each: a gap is a loss. `None` for what goes another way.
+    pub beat: Option<u64>,
     /// The sender's name.
     pub name: String,
     /// The sender's version of chinthe.
@@ -80,8 +82,23 @@ pub struct VipAdvertisement {
     pub suspects: bool,
     /// It has heard that operators want the VIP on it.
     pub pinned: bool,
-    /// It has decided to take the VIP, and its kernel is about to have it: lower candidates wait.
+    /// It is about to take the VIP: nobody else begins to.
     pub claims: bool,
+    /// The other member that it hears holding the VIP; the best of them if it hears several.
+    pub hears: Option<Holder>,
+    /// It suspects the holder, and the address has answered it lately: the holder's kernel still has it.
+    pub answered: bool,
+    /// It hears several holders, itself included.
+    pub disputed: bool,
+}
+
+/// Who holds a VIP, as somebody hears it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Which member.
+    pub member: MemberId,
+    /// By which election.
+    pub term: u32,
 }
 
 /// What a node last heard of another. It introduces the two as well: who doesn't know the other yet learns where

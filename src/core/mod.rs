@@ -17,6 +17,7 @@ mod damping;
 mod election;
 mod health;
 mod hearing;
+mod loss;
 mod majority;
 mod member;
 mod message;
@@ -37,14 +38,14 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use self::administration::{AdminState, Administration, Aspect, Full, Setting, Stamp, Target, Word};
-pub use self::contract::{Input, Output, Settings, Tracked, VipSettings};
+pub use self::contract::{Input, Output, Proof, Settings, Tracked, VipSettings};
 pub use self::damping::Damping;
 pub use self::election::{Claimant, Election, Terms};
 pub use self::health::Health;
 pub use self::member::{Member, MemberState, Members};
 pub use self::message::{
-    Advertisement, Boot, Grant, Heard, Mac, MemberId, Message, Request, Resignation, VipAdvertisement, VipId,
-    Wanted,
+    Advertisement, Boot, Grant, Heard, Holder, Mac, MemberId, Message, Request, Resignation,
+    VipAdvertisement, VipId, Wanted,
 };
 pub use self::placement::Placement;
 pub use self::quorum::Quorum;
@@ -94,6 +95,8 @@ pub struct Core {
     guard: Boot,
     sequence: u64,
     revision: u64,
+    /// Advertisements to everybody.
+    beats: u64,
     resignations: u32,
     advertise_at: Time,
     /// When the holds are asked for anew.
@@ -107,15 +110,14 @@ impl Core {
     pub fn new(settings: Settings, now: Time) -> Self {
         let interval = settings.vips.iter().map(|v| v.advertisement_interval).min();
         let interval = interval.unwrap_or(INTERVAL_WITHOUT_VIPS);
-        let elections = settings.vips.iter().enumerate().map(|(i, v)| Election::new(i, v.id, v.terms));
+        let elections = settings.vips.iter().enumerate().map(|(i, v)| Election::new(i, v));
         let services: Vec<Service> = settings.services.iter().map(Service::new).collect();
         Self {
             interval,
             members: Members::default(),
             elections: elections.collect(),
             quorum: settings.majority_of.map(|nodes| {
-                let times = (interval, fence_time(interval, FEED));
-                Quorum::new(settings.me, nodes, settings.vips.iter().map(|v| v.id), times, now)
+                Quorum::new(settings.me, nodes, settings.vips.iter().map(|v| v.id), interval, now)
             }),
             reach: vec![Reach::default(); settings.vips.len()],
             administration: Administration::default(),
@@ -132,6 +134,7 @@ impl Core {
             guard: Boot::default(),
             sequence: 0,
             revision: 0,
+            beats: 0,
             resignations: 0,
             advertise_at: now,
             feed_at: now,
@@ -207,7 +210,7 @@ impl Core {
 
     /// Something to tell a newcomer, out of turn.
     pub fn introduce(&mut self, now: Time) -> Advertisement {
-        self.advertisement(now)
+        self.beat(now)
     }
 
     /// What is to be done next, in order; `None` when there is nothing.
@@ -249,6 +252,11 @@ impl Core {
         &self.elections
     }
 
+    /// The checks, in the file's order.
+    pub fn checks(&self) -> &[Health] {
+        &self.checks
+    }
+
     /// The services, in the file's order.
     pub fn services(&self) -> &[Service] {
         &self.services
@@ -278,7 +286,7 @@ impl Core {
 
     /// For how long one of the holder's beacons keeps its VIPs from being fenced.
     pub fn fence_time(&self) -> Duration {
-        fence_time(self.interval, FEED)
+        fence_time(self.interval)
     }
 
     /// Proxy listening, a full round of probes done, membership settled.
@@ -365,8 +373,12 @@ impl Core {
     }
 
     fn advertise_if_due(&mut self, now: Time) {
-        if now >= self.feed_at {
-            self.feed_at = now + FEED.min(self.interval);
+        if now >= self.advertise_at {
+            self.advertise_now = true;
+        }
+        // With every beacon, so that the hold ends before the fence that the beacon keeps open.
+        if self.advertise_now || now >= self.feed_at {
+            self.feed_at = now + FEED;
             for (vip, election) in self.elections.iter().enumerate() {
                 if election.hold_until().is_some() {
                     let until = self.grants(vip, now).bound(now + hold_time(self.interval));
@@ -374,11 +386,8 @@ impl Core {
                 }
             }
         }
-        if now >= self.advertise_at {
-            self.advertise_now = true;
-        }
         if std::mem::take(&mut self.advertise_now) {
-            let advertisement = self.advertisement(now);
+            let advertisement = self.beat(now);
             self.outputs.push_back(Output::Advertise(advertisement));
             // A regular beat, whatever is said in between; a late one isn't made up for.
             while self.advertise_at <= now {
@@ -387,25 +396,29 @@ impl Core {
         }
     }
 
+    /// What is told to everybody.
+    fn beat(&mut self, now: Time) -> Advertisement {
+        self.beats += 1;
+        Advertisement { beat: Some(self.beats), ..self.advertisement(now) }
+    }
+
     fn advertisement(&mut self, now: Time) -> Advertisement {
         self.sequence += 1;
         if let Some(quorum) = &mut self.quorum {
             quorum.advertised(self.sequence, now);
         }
-        let vips = self.elections.iter().zip(&self.settings.vips).map(|(election, settings)| {
-            let pinned = self.administration.pin(&settings.name, now) == Some(self.settings.me);
-            election.advertisement(pinned, now)
-        });
-        let vips = vips.collect();
+        let vips = (0..self.elections.len())
+            .map(|vip| self.elections[vip].advertisement(&self.surroundings(vip, now)));
         Advertisement {
             sequence: self.sequence,
+            beat: None,
             name: self.settings.name.clone(),
             version: self.settings.version.clone(),
             config: self.settings.config,
             interval: self.interval,
             leaving: self.leaving && self.elections.iter().all(|e| e.state() != VipState::Active),
             guard: self.guard,
-            vips,
+            vips: vips.collect(),
             heard: self.members.heard(now),
         }
     }
@@ -427,12 +440,14 @@ impl Core {
             me: self.settings.me,
             address: self.settings.address,
             interval: self.interval,
+            sequence: self.sequence,
             members: &self.members,
             obstacle,
             grants: self.grants(vip, now),
             pin: self.administration.pin(&self.settings.vips[vip].name, now),
             relief: None,
             connections: self.tracked_connections(vip),
+            missing: self.members.fresh(now).count() < self.settings.expected_peers,
             young: self.readiness.is_young(now),
         }
     }
@@ -453,12 +468,11 @@ impl Core {
         let mut elections = std::mem::take(&mut self.elections);
         let mut orders = Orders::default();
         if let Some(election) = elections.get_mut(vip) {
-            let before = (election.state(), election.standing(), election.claims());
+            let before = election.news();
             act(election, &Surroundings { relief, ..self.surroundings(vip, now) }, &mut orders);
-            // A claim, too, is told at once: before the kernel has the address, so that nobody else begins.
-            let changed = before != (election.state(), election.standing(), election.claims());
-            self.revision += u64::from(changed);
-            self.advertise_now |= changed;
+            let news = before != election.news();
+            self.revision += u64::from(news);
+            self.advertise_now |= news;
             if !orders.resignations.is_empty() {
                 self.let_go_at = Some(now);
             }

@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::ballot::{Ballot, Vote};
+use super::election::fence_time;
 use super::message::{Boot, Grant, MemberId, Request, VipId, Wanted};
 use super::time::Time;
 
@@ -67,6 +68,11 @@ pub(super) enum Grants {
 }
 
 impl Grants {
+    /// Whether a holder needs nobody's.
+    pub(super) fn are_unneeded(self) -> bool {
+        matches!(self, Self::Unneeded)
+    }
+
     /// Whether they allow a hold to begin, or to be fed: they outlast what the kernel does without the daemon.
     pub(super) fn suffice(self, now: Time) -> bool {
         match self {
@@ -101,15 +107,15 @@ impl Grants {
 }
 
 impl Quorum {
-    /// Of `expected_nodes`, for VIPs in the file's order; `interval` is the time between two advertisements, `fence` how
-    /// long a beacon lasts.
+    /// Of `expected_nodes`, for VIPs in the file's order; `interval` is the time between two advertisements.
     pub(super) fn new(
         me: MemberId,
         expected_nodes: u16,
         vips: impl IntoIterator<Item = VipId>,
-        (interval, fence): (Duration, Duration),
+        interval: Duration,
         now: Time,
     ) -> Self {
+        let fence = fence_time(interval);
         let grant = GRANT.max(fence * 5 / 3);
         Self {
             me,

@@ -273,6 +273,10 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
                 config::Placement::Spread => Placement::Spread,
             },
         },
+        proof: match vip.probe {
+            config::VipProbe::Address => core::Proof::Answers,
+            config::VipProbe::None => core::Proof::Time,
+        },
         track: vip.track.iter().map(tracked).collect(),
     };
     let service = |service: &config::Service| core::ServiceSettings {

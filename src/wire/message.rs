@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::core::{
-    Advertisement, Boot, Grant, Heard, Mac, MemberId, Message, Request, Resignation, VipAdvertisement, VipId,
-    VipState, Wanted,
+    Advertisement, Boot, Grant, Heard, Holder, Mac, MemberId, Message, Request, Resignation,
+    VipAdvertisement, VipId, VipState, Wanted,
 };
 
 /// The version that this program speaks.
@@ -22,6 +22,8 @@ pub const VERSION: u8 = 1;
 const LIST: usize = 256;
 /// Names and versions are cut to this many bytes by an honest sender.
 const TEXT: usize = 63;
+/// Stands for an advertisement that isn't a beat; nobody counts that far.
+const NO_BEAT: u64 = u64::MAX;
 
 const ADVERTISEMENT: u8 = 1;
 const PROBE: u8 = 2;
@@ -118,6 +120,7 @@ pub fn decode(body: &[u8]) -> Result<Message, DecodeError> {
 
 fn encode_advertisement(out: &mut Vec<u8>, advertisement: &Advertisement) {
     out.extend(advertisement.sequence.to_be_bytes());
+    out.extend(advertisement.beat.unwrap_or(NO_BEAT).to_be_bytes());
     text(out, &advertisement.name);
     text(out, &advertisement.version);
     out.extend(advertisement.config);
@@ -128,14 +131,22 @@ fn encode_advertisement(out: &mut Vec<u8>, advertisement: &Advertisement) {
         out.extend(vip.vip.0.to_be_bytes());
         out.push(state_code(vip.state));
         out.push(vip.effective_priority);
-        out.push(
-            u8::from(vip.preempt)
-                | u8::from(vip.suspects) << 1
-                | u8::from(vip.claims) << 2
-                | u8::from(vip.pinned) << 3,
-        );
+        let flags = [
+            vip.preempt,
+            vip.suspects,
+            vip.claims,
+            vip.disputed,
+            vip.hears.is_some(),
+            vip.answered,
+            vip.pinned,
+        ];
+        out.push(flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag)));
         out.extend(vip.term.to_be_bytes());
         out.extend(vip.mac.0);
+        if let Some(holder) = vip.hears {
+            out.extend(holder.member.0.to_be_bytes());
+            out.extend(holder.term.to_be_bytes());
+        }
     });
     list(out, &advertisement.heard, |out, heard| {
         out.extend(heard.member.0.to_be_bytes());
@@ -147,6 +158,7 @@ fn encode_advertisement(out: &mut Vec<u8>, advertisement: &Advertisement) {
 
 fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeError> {
     let sequence = input.u64()?;
+    let beat = Some(input.u64()?).filter(|beat| *beat != NO_BEAT);
     let (name, version) = (input.text()?, input.text()?);
     let config = input.bytes()?;
     let interval = input.duration()?;
@@ -164,17 +176,32 @@ fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeEr
             return Err(DecodeError::Malformed);
         }
         let flags = input.byte()?;
+        let [preempt, suspects, claims, disputed, hears, answered, pinned] =
+            [0, 1, 2, 3, 4, 5, 6].map(|bit| flags >> bit & 1 == 1);
         let term = input.u32()?;
         let mac = Mac(input.bytes()?);
-        let (preempt, suspects, claims, pinned) =
-            (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0, flags & 8 != 0);
-        Ok(VipAdvertisement { vip, state, effective_priority, preempt, term, mac, suspects, pinned, claims })
+        let hears =
+            if hears { Some(Holder { member: MemberId(input.u64()?), term: input.u32()? }) } else { None };
+        Ok(VipAdvertisement {
+            vip,
+            state,
+            effective_priority,
+            preempt,
+            term,
+            mac,
+            suspects,
+            pinned,
+            claims,
+            hears,
+            answered,
+            disputed,
+        })
     })?;
     let heard = input.list(|input| {
         let (member, address) = (MemberId(input.u64()?), input.address()?);
         Ok(Heard { member, address, sequence: input.u64()?, age: input.duration()? })
     })?;
-    Ok(Advertisement { sequence, name, version, config, interval, leaving, guard, vips, heard })
+    Ok(Advertisement { sequence, beat, name, version, config, interval, leaving, guard, vips, heard })
 }
 
 fn state_code(state: VipState) -> u8 {
@@ -194,15 +221,6 @@ fn state_of(code: u8) -> Result<VipState, DecodeError> {
     }
 }
 
-/// As many as fit, behind their number.
-fn list<T>(out: &mut Vec<u8>, items: &[T], encode: impl Fn(&mut Vec<u8>, &T)) {
-    let items = &items[..items.len().min(LIST)];
-    out.extend((items.len() as u16).to_be_bytes());
-    for item in items {
-        encode(out, item);
-    }
-}
-
 /// Its length, which tells the family, and its bytes.
 fn address(out: &mut Vec<u8>, address: IpAddr) {
     match address {
@@ -214,6 +232,15 @@ fn address(out: &mut Vec<u8>, address: IpAddr) {
             out.push(16);
             out.extend(v6.octets());
         }
+    }
+}
+
+/// As many as fit, behind their number.
+fn list<T>(out: &mut Vec<u8>, items: &[T], encode: impl Fn(&mut Vec<u8>, &T)) {
+    let items = &items[..items.len().min(LIST)];
+    out.extend((items.len() as u16).to_be_bytes());
+    for item in items {
+        encode(out, item);
     }
 }
 
@@ -301,6 +328,7 @@ mod tests {
     fn advertisement() -> Advertisement {
         Advertisement {
             sequence: 7,
+            beat: Some(5),
             name: "ha1".into(),
             version: "0.1.0".into(),
             config: [1, 2, 3, 4, 5, 6, 7, 8],
@@ -317,6 +345,9 @@ mod tests {
                 suspects: false,
                 claims: true,
                 pinned: true,
+                hears: Some(Holder { member: MemberId(3), term: 3 }),
+                answered: true,
+                disputed: true,
             }],
             heard: ["192.0.2.1", "2001:db8::1"]
                 .map(|address| Heard {
@@ -344,9 +375,14 @@ mod tests {
         for message in [
             Message::Advertisement(advertisement()),
             Message::Advertisement(Advertisement {
+                beat: None,
                 leaving: true,
                 vips: vec![],
                 heard: vec![],
+                ..advertisement()
+            }),
+            Message::Advertisement(Advertisement {
+                vips: vec![VipAdvertisement { hears: None, disputed: false, ..advertisement().vips[0] }],
                 ..advertisement()
             }),
             Message::Probe,

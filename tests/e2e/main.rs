@@ -6,6 +6,7 @@
 
 mod administration;
 mod backends;
+mod boards;
 mod cluster;
 mod failover;
 mod fence;
@@ -13,6 +14,7 @@ mod full_rate;
 mod guard;
 mod handover;
 mod harness;
+mod ipv6;
 mod lab;
 mod left_behind;
 mod logs;
@@ -45,9 +47,10 @@ fn main() -> ExitCode {
             left_behind::TESTS,
             pair::TESTS,
             failover::TESTS,
-            full_rate::TESTS,
             fence::TESTS,
             guard::TESTS,
+            ipv6::TESTS,
+            full_rate::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
             words::TESTS,
             thirty::TESTS,
             prometheus::TESTS,
+            boards::TESTS,
             quorum::TESTS,
             handover::TESTS,
             spread::TESTS,

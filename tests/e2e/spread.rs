@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use chinthe::lab::{ConfigSource, Lab, LabError, Node, Sandbox};
 
@@ -69,8 +70,8 @@ fn six_vips(sandbox: Sandbox) -> Outcome {
     let before = await_shares(&lab, &thirds)?;
     let ha1 = lab.node("ha1")?;
     // What belongs to one VIP is on one node.
-    let first = lab.witness("192.168.56.80".parse()?)?;
-    let second = lab.witness("192.168.56.81".parse()?)?;
+    let first = lab.witness(Ipv4Addr::new(192, 168, 56, 80))?;
+    let second = lab.witness(Ipv4Addr::new(192, 168, 56, 81))?;
     let together = || {
         let holder = first.holder();
         holder.is_some() && holder == second.holder() && holder == holders(ha1).remove("vi_1")

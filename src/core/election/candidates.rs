@@ -39,13 +39,6 @@ impl Election {
         u32::try_from(better.count()).unwrap_or(u32::MAX)
     }
 
-    /// Whether a better node is about to hold it: its kernel may take a while, longer than its lead.
-    pub(super) fn is_claimed(&self, around: &Surroundings<'_>) -> bool {
-        let mine = self.merit(around);
-        let mut claiming = around.members.claiming(self.id, around.now);
-        claiming.any(|(id, priority, address)| self.merit_of(id, priority, address, around) > mine)
-    }
-
     /// Whether a better node is just starting, as this one is, or one that this node has only been told of: a cluster
     /// that starts as a whole needn't begin with a move, nor with two holders. Nobody waits for long, and not where
     /// there was a holder.
@@ -100,11 +93,17 @@ impl Election {
         Some(to)
     }
 
-    fn merit(&self, around: &Surroundings<'_>) -> Merit {
+    pub(super) fn merit(&self, around: &Surroundings<'_>) -> Merit {
         self.merit_of(around.me, self.standing.effective, around.address, around)
     }
 
-    fn merit_of(&self, id: MemberId, effective: u8, address: IpAddr, around: &Surroundings<'_>) -> Merit {
+    pub(super) fn merit_of(
+        &self,
+        id: MemberId,
+        effective: u8,
+        address: IpAddr,
+        around: &Surroundings<'_>,
+    ) -> Merit {
         let (pinned, place) = (around.pin == Some(id), place(self.terms.placement, self.id, id));
         Merit { pinned, effective, place, address }
     }
@@ -112,7 +111,7 @@ impl Election {
 
 /// What candidates for a free VIP are compared by, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Merit {
+pub(super) struct Merit {
     /// Operators want it here.
     pinned: bool,
     effective: u8,

@@ -10,7 +10,7 @@ fn at(milliseconds: u64) -> Time {
 }
 
 fn node(number: u64, of: u16) -> Quorum {
-    let mut quorum = Quorum::new(MemberId(number), of, [VIP], (INTERVAL, INTERVAL * 3), Time::ZERO);
+    let mut quorum = Quorum::new(MemberId(number), of, [VIP], INTERVAL, Time::ZERO);
     quorum.advertised(1, at(0));
     quorum
 }
@@ -94,12 +94,12 @@ fn a_resignation_of_that_term_ends_the_promise_at_once_and_an_older_one_does_not
 #[test]
 fn nothing_is_granted_within_a_grant_s_time_after_the_start() {
     let one = node(1, 3);
-    let mut voter = Quorum::new(MemberId(3), 3, [VIP], (INTERVAL, INTERVAL * 3), at(0));
+    let mut voter = Quorum::new(MemberId(3), 3, [VIP], INTERVAL, at(0));
     voter.advertised(1, at(0));
     assert!(ask(&one, &mut voter, 1, at(499)).is_none());
     voter.advertised(2, at(499));
     assert!(ask(&one, &mut voter, 1, at(500)).is_some());
-    let mut young = Quorum::new(MemberId(1), 1, [VIP], (INTERVAL, INTERVAL * 3), at(0));
+    let mut young = Quorum::new(MemberId(1), 1, [VIP], INTERVAL, at(0));
     young.want(0, Want::Candidate, 1, at(10));
     round(&mut young, &mut [], at(10));
     assert!(!young.grants(0, at(10)).suffice(at(10)), "nor to itself");

@@ -32,6 +32,9 @@ impl Driver {
             }
             Output::BackendChanged { service, backend, change } => {
                 self.news = true;
+                if change.from != change.to {
+                    self.metrics.backend(service, backend, change.to);
+                }
                 let (service, backend) = self.names(service, backend);
                 let (from, to) = (change.from.as_str(), change.to.as_str());
                 tracing::info!(service, backend, from, to, "backend");

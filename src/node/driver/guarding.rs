@@ -29,19 +29,19 @@ impl Driver {
         self.guard_watch.answered();
         match report {
             Report::Held { vip, until } => {
-                self.vips[vip].facts.address_present = true;
+                self.set_present(vip, true);
                 self.handle(Input::Held { vip, until: Time::from_nanos(until) });
             }
             Report::Released { vip } => {
-                self.vips[vip].facts.address_present = false;
+                self.set_present(vip, false);
                 self.handle(Input::Released { vip });
             }
             Report::Expired { vip } => {
-                self.vips[vip].facts.address_present = false;
+                self.set_present(vip, false);
                 self.handle(Input::LetGo { vip, cause: Cause::HoldExpired });
             }
             Report::Removed { vip } => {
-                self.vips[vip].facts.address_present = false;
+                self.set_present(vip, false);
                 tracing::warn!(vip = self.name(vip), "somebody else removes the address again and again");
                 self.handle(Input::LetGo { vip, cause: Cause::AddressRemoved });
             }
@@ -65,6 +65,12 @@ impl Driver {
             Report::Waiting => {}
             Report::Bound { .. } => tracing::warn!("the guard said something that wasn't asked"),
         }
+    }
+
+    fn set_present(&mut self, vip: usize, present: bool) {
+        let facts = &mut self.vips[vip].facts;
+        self.news |= facts.address_present != present;
+        facts.address_present = present;
     }
 
     fn fence_changed(&mut self, missing: Option<&str>) {
@@ -150,7 +156,7 @@ impl Driver {
         tracing::warn!("a new guard has started");
         for (vip, inherited) in std::mem::take(&mut self.inherits).into_iter().enumerate() {
             if !inherited {
-                self.vips[vip].facts.address_present = false;
+                self.set_present(vip, false);
                 self.handle(Input::LetGo { vip, cause: Cause::GuardLost });
             }
         }
