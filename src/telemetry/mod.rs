@@ -10,8 +10,10 @@ pub mod metrics;
 mod process;
 pub mod sample;
 mod sampled;
+pub mod trace_id;
 pub mod transition;
 
 pub use metrics::{Channel, Direction, Layout, Metrics, MetricsError, REVISION, VERSION};
 pub use sample::{BackendSample, ConnectDurations, MemberCounts, Sample, ServiceSample, VipSample};
+pub use trace_id::{FailoverTrace, SpanId, TraceId};
 pub use transition::log_transition;
