@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
 
 /// Which outside library lives where: a folder or a file without its ending. Others may be used anywhere but
 /// in the core.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("rtnetlink", &["guard/address", "lab/net"]),
     ("hyper", &["admin"]),
     ("hyper_util", &["admin"]),

@@ -11,6 +11,7 @@
 mod actions;
 mod administration;
 pub(super) mod hearsay;
+mod telling;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,11 +23,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::watch;
 
 use crate::config::{Config, Endpoint, Identity};
-use crate::core::{Cause, Core, Input, Mac, MemberState, Output, Phases, Time};
+use crate::core::{Cause, Core, Input, Mac, MemberId, MemberState, Output, Time, Transition};
 use crate::guard::{Guard, GuardError, Report, clock};
 use crate::peers::{self, Peers};
 use crate::proxy::{self, Proxy};
-use crate::telemetry::{self, Channel, Direction, Metrics};
+use crate::telemetry::{self, Channel, Direction, Event as Told, Metrics, milliseconds};
 use crate::wire::seal;
 
 use self::hearsay::Hearsay;
@@ -68,6 +69,8 @@ pub(super) struct Driver {
     /// Where each backend is, as far as its name has been resolved.
     pub(super) addresses: Vec<Vec<Option<SocketAddr>>>,
     pub(super) members: Vec<(String, MemberState)>,
+    /// Whether the node was last told to be able to serve.
+    pub(super) was_ready: bool,
     pub(super) hearsay: Hearsay,
     pub(super) throttle: Throttle,
     pub(super) guard_watch: GuardWatch,
@@ -82,13 +85,19 @@ pub(super) struct Driver {
 /// What the driver knows of a VIP besides the core.
 pub(super) struct Vip {
     pub(super) facts: VipFacts,
-    /// A takeover whose first announcement is awaited.
-    pub(super) taken: Option<(Phases, Time)>,
+    /// A takeover whose first announcement is awaited, and since when.
+    pub(super) taken: Option<(Transition, Time)>,
+    /// Who was last seen to hold it.
+    pub(super) holder: Option<MemberId>,
 }
 
 impl Vip {
     pub(super) fn new() -> Self {
-        Self { facts: VipFacts { since: Timestamp::now(), address_present: false }, taken: None }
+        Self {
+            facts: VipFacts { since: Timestamp::now(), address_present: false },
+            taken: None,
+            holder: None,
+        }
     }
 }
 
@@ -113,7 +122,7 @@ impl Driver {
             self.wait(deadline);
             let now = clock::now();
             if now.since(deadline) > LATE.max(self.core.interval() / 2) {
-                tracing::warn!(late_ms = now.since(deadline).as_millis(), "the driver was late");
+                Told::NodeLate { late_ms: milliseconds(now.since(deadline)) }.tell();
                 self.worker_watch.start_afresh(now);
                 self.handle(Input::Stalled);
             }
@@ -202,11 +211,11 @@ impl Driver {
             }
             Report::Removed { vip } => {
                 self.vips[vip].facts.address_present = false;
-                tracing::warn!(vip = self.name(vip), "somebody else removes the address again and again");
+                Told::VipAddressRemoved { vip: self.name(vip), restored: false }.tell();
                 self.handle(Input::LetGo { vip, cause: Cause::AddressRemoved });
             }
             Report::Restored { vip } => {
-                tracing::warn!(vip = self.name(vip), "somebody else removed the address: it was added again");
+                Told::VipAddressRemoved { vip: self.name(vip), restored: true }.tell();
             }
             Report::Probed { vip } => self.handle(Input::AddressProbed { vip }),
             Report::Answered { vip, mac, by_ip } => {
@@ -214,25 +223,16 @@ impl Driver {
             }
             Report::Link { vip, up, mac } => self.handle(Input::Link { vip, up, mac: Mac(mac) }),
             Report::Announced { vip, first } => self.announced(vip, first),
-            Report::Trouble { text } => tracing::warn!("the guard has trouble: {text}"),
+            Report::Trouble { text } => Told::GuardTrouble { error: &text }.tell(),
             Report::Started | Report::Refused { .. } | Report::Bound { .. } => {
                 tracing::warn!(?report, "the guard said something that wasn't asked");
             }
         }
     }
 
-    fn announced(&mut self, vip: usize, first: bool) {
-        self.metrics.announcement(vip, "garp", 1);
-        if let (true, Some((phases, held_at))) = (first, self.vips[vip].taken.take()) {
-            let announce = clock::now().since(held_at);
-            let total = phases.detect + phases.elect + phases.assign + announce;
-            self.metrics.failover_announced(vip, announce, total);
-        }
-    }
-
     /// A dead guard holds nothing for long: the kernel's lease ends what it held, and the next guard removes it.
     fn lost_guard(&mut self, error: &GuardError) {
-        tracing::error!(%error, "the guard is lost");
+        Told::GuardLost { error: &error.to_string() }.tell();
         if let Some(guard) = self.guard.take() {
             guard.kill();
         }
@@ -250,7 +250,11 @@ impl Driver {
     fn watch_workers(&mut self) {
         let turn = self.worker_watch.all_turn(&self.proxy.beats(), clock::now());
         if std::mem::replace(&mut self.workers_turn, turn) != turn {
-            tracing::error!(turn, "a proxy worker is stuck, or turns again");
+            if turn {
+                Told::WorkerTurns {}.tell()
+            } else {
+                Told::WorkerStuck {}.tell()
+            }
             for service in 0..self.config.services.len() {
                 self.handle(Input::Listening { service, listening: turn });
             }
@@ -263,7 +267,7 @@ impl Driver {
         }
         match self.wards.start() {
             Ok((guard, boot)) => {
-                tracing::warn!("a new guard has started");
+                Told::GuardStarted {}.tell();
                 self.guard = Some(guard);
                 self.core.set_guard(boot);
                 self.tell_guard_of_peers();
@@ -274,7 +278,7 @@ impl Driver {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "no new guard");
+                Told::GuardTrouble { error: &format!("no new guard: {error}") }.tell();
                 self.guard_again_at = clock::now() + GUARD_AGAIN;
             }
         }
@@ -311,7 +315,7 @@ impl Driver {
         }
         let (channel, reason) = (channel.as_str(), reason.as_str());
         if let Some(more) = self.throttle.admit((channel, reason), clock::now()) {
-            tracing::warn!(channel, reason, more, "a peer's datagram was refused");
+            Told::PeerRefused { channel, reason, more }.tell();
         }
     }
 
@@ -336,8 +340,7 @@ impl Driver {
 
     fn leave(&mut self) {
         if self.leaving_since.is_none() {
-            tracing::info!("stopping: handing over");
-            self.leaving_since = Some(clock::now());
+            Told::NodeStopping { node: &self.identity.name }.tell();
             self.handle(Input::Shutdown);
         }
     }
@@ -369,7 +372,7 @@ impl Driver {
             proxy::Report::NoBackend { service } => {
                 let name = &self.config.services[service].name;
                 if let Some(more) = self.throttle.admit(("no_backend", ""), clock::now()) {
-                    tracing::warn!(service = name, more, "a connection was closed: no backend");
+                    Told::ServiceNoBackend { service: name, more }.tell();
                 }
             }
         }
@@ -378,13 +381,7 @@ impl Driver {
     fn connect_failed(&mut self, service: usize, backend: usize, reason: &'static str) {
         if let Some(more) = self.throttle.admit(("connect", reason), clock::now()) {
             let (service, backend) = self.names(service, backend);
-            tracing::warn!(
-                service,
-                backend,
-                reason,
-                more,
-                "a connection to a backend failed: it is passed over"
-            );
+            Told::BackendPassedOver { service, backend, reason, more }.tell();
         }
         self.handle(Input::ConnectFailed { service, backend });
     }
@@ -398,6 +395,8 @@ impl Driver {
             return;
         }
         self.tell_of_members(now);
+        self.tell_of_holders(now);
+        self.tell_of_readiness();
         let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts).collect();
         let snapshot = snapshot::take(
             &self.core,
@@ -411,30 +410,6 @@ impl Driver {
         self.gossip();
         self.snapshots.send_replace(Arc::new(snapshot));
         self.published_at = now;
-    }
-
-    fn tell_of_members(&mut self, now: Time) {
-        for (_, member) in self.core.members().iter() {
-            let state = member.state(now);
-            match self.members.iter_mut().find(|(name, _)| name == member.name()) {
-                Some((_, known)) if *known == state => {}
-                // Doubt comes and goes; what it comes to is told.
-                Some((_, known))
-                    if state == MemberState::Suspect
-                        || *known == MemberState::Suspect && state == MemberState::Alive =>
-                {
-                    *known = state;
-                }
-                Some((name, known)) => {
-                    tracing::info!(member = name, from = known.as_str(), to = state.as_str(), "member");
-                    *known = state;
-                }
-                None => {
-                    tracing::info!(member = member.name(), address = %member.address(), to = state.as_str(), "member");
-                    self.members.push((member.name().to_owned(), state));
-                }
-            }
-        }
     }
 
     fn name(&self, vip: usize) -> &str {

@@ -9,7 +9,7 @@ use crate::admin::status;
 use crate::config::{self, Config, Identity};
 use crate::core::{self, Core, MemberId, MemberState, Time, VipState};
 use crate::proxy::{ConnectFailure, Counters, Rejection};
-use crate::telemetry::{self, BackendSample, MemberCounts, Sample, ServiceSample, VipSample};
+use crate::telemetry::{self, BackendSample, MemberCounts, Sample, ServiceSample, VipSample, log};
 use crate::wire::member_id;
 
 /// The driver's state at one moment.
@@ -115,11 +115,13 @@ pub(super) fn status(
                         connections_active: counted
                             .and_then(|c| c.backends.get(index))
                             .map_or(0, |b| b.active),
+                        connections_total: counted.and_then(|c| c.backends.get(index)).map(|b| b.connections),
                     }
                 });
             status::Service {
                 name: service.name.clone(),
                 connections_active: counted.map_or(0, |c| c.active),
+                connections_total: counted.map(|c| c.connections),
                 backends: backends.collect(),
             }
         });
@@ -135,7 +137,7 @@ pub(super) fn status(
 }
 
 /// What a scrape shows besides the counters that are kept as metrics.
-pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, log_lines_dropped: u64) -> Sample {
+pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, lost: &log::Lost) -> Sample {
     let mut members = MemberCounts::default();
     for member in &snapshot.members {
         *match member.state {
@@ -183,7 +185,8 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, log_lines_dropped
     Sample {
         ready: snapshot.ready,
         config_reload_ok: true,
-        log_lines_dropped,
+        log_lines_dropped: lost.lines(),
+        events_dropped: lost.events(),
         members,
         vips: vips.collect(),
         services: services.collect(),

@@ -20,6 +20,8 @@ pub struct Sample {
     pub config_reload_ok: bool,
     /// Log lines given up so far.
     pub log_lines_dropped: u64,
+    /// Events given up so far, that the event stream doesn't have.
+    pub events_dropped: u64,
     /// The cluster as this node sees it, itself included.
     pub members: MemberCounts,
     /// One for each VIP.

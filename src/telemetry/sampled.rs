@@ -36,6 +36,7 @@ fn node(all: &mut Gathered, names: &Names, sample: &Sample) {
     all.add(&families::CONFIG_RELOAD, &[], yes(sample.config_reload_ok));
     all.add(&families::READY, &[], yes(sample.ready));
     all.add(&families::LOG_DROPPED, &[], sample.log_lines_dropped as f64);
+    all.add(&families::EVENTS_DROPPED, &[], sample.events_dropped as f64);
     let members = sample.members;
     for (state, count) in [
         ("alive", members.alive),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Driver;
+use super::telling::tell_of_backend;
 use crate::core::{Claimant, Mac, Member, MemberId, Message, Output, VipState};
 use crate::guard::{Guard, GuardError, clock};
 use crate::proxy::{Route, Routes, Target};
-use crate::telemetry::{Channel, Direction, log_transition};
+use crate::telemetry::{Channel, Direction, Event, tell_transition};
 
 impl Driver {
     pub(super) fn carry_out(&mut self, output: Output) {
@@ -29,8 +30,7 @@ impl Driver {
             Output::RoutesChanged => self.route(),
             Output::BackendChanged { service, backend, change } => {
                 let (service, backend) = self.names(service, backend);
-                let (from, to) = (change.from.as_str(), change.to.as_str());
-                tracing::info!(service, backend, from, to, "backend");
+                tell_of_backend(service, backend, change);
             }
             Output::ProbeBackend { service, backend } => self.prober.probe(service, backend),
             Output::PauseProbes { service, backend, pause } => self.prober.pause(service, backend, pause),
@@ -39,11 +39,11 @@ impl Driver {
             Output::Conflict { vip, by } => self.conflict(vip, by),
             Output::Transition(transition) => {
                 let vip = transition.vip;
-                log_transition(self.name(vip), &transition);
+                tell_transition(self.name(vip), &transition);
                 self.metrics.transition(&transition);
                 self.news = true;
                 self.vips[vip].facts.since = Timestamp::now();
-                self.vips[vip].taken = transition.phases.map(|phases| (phases, clock::now()));
+                self.vips[vip].taken = transition.phases.map(|_| (transition, clock::now()));
             }
         }
     }
@@ -81,7 +81,7 @@ impl Driver {
         };
         self.metrics.conflict(vip, source);
         if let Some(more) = self.throttle.admit(("conflict", source), clock::now()) {
-            tracing::warn!(vip = self.name(vip), source, by = who, more, "somebody else claims the VIP");
+            Event::VipConflict { vip: self.name(vip), source, by: &who, more }.tell();
         }
     }
 

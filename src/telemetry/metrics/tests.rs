@@ -90,6 +90,7 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_config_last_reload_successful", "gauge"),
         ("chinthe_ready", "gauge"),
         ("chinthe_log_lines_dropped_total", "counter"),
+        ("chinthe_events_dropped_total", "counter"),
         ("chinthe_cluster_members", "gauge"),
         ("chinthe_vip_active", "gauge"),
         ("chinthe_vip_address_present", "gauge"),
@@ -206,6 +207,7 @@ fn a_sample_is_shown_as_it_is() {
         ready: true,
         config_reload_ok: true,
         log_lines_dropped: 7,
+        events_dropped: 3,
         members: MemberCounts { alive: 2, dead: 1, ..MemberCounts::default() },
         vips: vec![VipSample {
             active: true,
@@ -235,6 +237,7 @@ fn a_sample_is_shown_as_it_is() {
     let is = |series: &str, value: f64| assert_eq!(scrape.value(series), value, "{series}");
     is("chinthe_ready", 1.0);
     is("chinthe_log_lines_dropped_total", 7.0);
+    is("chinthe_events_dropped_total", 3.0);
     is(r#"chinthe_cluster_members{state="alive"}"#, 2.0);
     is(r#"chinthe_cluster_members{state="suspect"}"#, 0.0);
     is(r#"chinthe_vip_priority{vip="vi_1",kind="effective"}"#, 103.0);
