@@ -34,6 +34,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("hyper", &["admin"]),
     ("hyper_util", &["admin"]),
     ("http_body_util", &["admin"]),
+    ("maud", &["admin/page"]),
     ("prometheus", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("tracing_appender", &["telemetry"]),

@@ -9,6 +9,7 @@ pub mod bind;
 mod changing;
 pub mod client;
 pub mod events;
+mod page;
 mod problem;
 mod routes;
 pub mod server;

@@ -11,6 +11,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::changing;
 use super::events::Told;
+use super::page;
 use super::problem::problem;
 use super::server::{Caller, Desk};
 use super::status::VipState;
@@ -56,6 +57,10 @@ fn read<B: Body>(request: &Request<B>, desk: &Desk) -> Reply {
         "/api/v1/status" => status,
         ADMINISTRATION => words,
         EVENTS => telling::list,
+        "/" => page::page,
+        page::STYLE => page::style,
+        page::SCRIPT => page::script,
+        page::ICON => page::icon,
         "/active" => active,
         _ => return problem(StatusCode::NOT_FOUND, "there is nothing at this path"),
     };

@@ -6,6 +6,7 @@
 
 mod administration;
 mod backends;
+mod browser;
 mod cluster;
 mod failover;
 mod harness;
@@ -13,6 +14,7 @@ mod lab;
 mod left_behind;
 mod logs;
 mod node;
+mod page;
 mod pair;
 mod prometheus;
 mod refusals;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
             words::TESTS,
             thirty::TESTS,
             prometheus::TESTS,
+            page::TESTS,
         ]
         .concat(),
     )
