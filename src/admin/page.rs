@@ -25,14 +25,13 @@ pub(super) const ICON: &str = "/page.svg";
 const EVENTS: usize = 40;
 
 /// What a browser may do with the page: load what comes from here and nothing else, and show it in no frame.
-const GUARDED: [(&str, &str); 3] = [
+const GUARDED: [(&str, &str); 2] = [
     (
         "content-security-policy",
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     ("referrer-policy", "no-referrer"),
-    ("cross-origin-opener-policy", "same-origin"),
 ];
 
 /// The page itself.

@@ -341,6 +341,7 @@ impl Driver {
     fn leave(&mut self) {
         if self.leaving_since.is_none() {
             Told::NodeStopping { node: &self.identity.name }.tell();
+            self.leaving_since = Some(clock::now());
             self.handle(Input::Shutdown);
         }
     }

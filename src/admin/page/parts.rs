@@ -230,7 +230,7 @@ fn service(service: &Service, status: &Status) -> Markup {
             div.title {
                 h2 id=(title) { (service.name) }
                 p.load {
-                    b { (service.connections_active) } " open"
+                    "here " b { (service.connections_active) } " open"
                     @if let Some(total) = service.connections_total {
                         ", " b data-rate=(service.name) data-live="" { (total) }
                         span data-live="" { " since the start" }
@@ -382,7 +382,7 @@ fn beliefs(shown: &Shown<'_>) -> Markup {
 fn events(shown: &Shown<'_>) -> Markup {
     html! {
         section #events aria-labelledby="events-title" {
-            h2 #events-title { "What has happened, as " (shown.status.node) " tells it" }
+            h2 #events-title { "What has happened, as " (shown.status.node) " tells it " small { "in UTC" } }
             @if shown.events.is_empty() { p { "Nothing yet." } }
             ol reversed {
                 @for event in shown.events { (self::event(event)) }
