@@ -163,7 +163,12 @@ impl Members {
     /// Whom we have heard and how long ago, for our own advertisement.
     pub fn heard(&self, now: Time) -> Vec<Heard> {
         self.iter()
-            .map(|(member, m)| Heard { member, sequence: m.latest.sequence, age: now.since(m.heard_at) })
+            .map(|(member, m)| Heard {
+                member,
+                address: m.address,
+                sequence: m.latest.sequence,
+                age: now.since(m.heard_at),
+            })
             .collect()
     }
 
@@ -202,6 +207,15 @@ impl Members {
         self.iter().filter(move |(_, member)| member.is_fresh(now)).filter_map(move |(_, member)| {
             let part = member.part(vip).filter(|part| part.claims)?;
             Some((part.effective_priority, member.address))
+        })
+    }
+
+    /// Whether a member that is heard hears somebody whom this node has never heard.
+    pub fn mentions_others(&self, me: MemberId, now: Time) -> bool {
+        self.iter().filter(|(_, member)| member.is_fresh(now)).any(|(_, member)| {
+            let lately = member.latest.interval * DEAD_INTERVALS;
+            let mentioned = member.latest.heard.iter().filter(|heard| heard.age < lately);
+            mentioned.map(|heard| heard.member).any(|id| id != me && !self.members.contains_key(&id))
         })
     }
 

@@ -1,5 +1,6 @@
 //! What nodes say to each other, as data; `wire` turns it into bytes and back.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::transition::VipState;
@@ -77,11 +78,14 @@ pub struct VipAdvertisement {
     pub claims: bool,
 }
 
-/// What a node last heard of another.
+/// What a node last heard of another. It introduces the two as well: who doesn't know the other yet learns where
+/// it is, long before gossip would tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heard {
     /// Whom.
     pub member: MemberId,
+    /// Where it speaks from.
+    pub address: IpAddr,
     /// Its last sequence number.
     pub sequence: u64,
     /// How long ago.

@@ -293,18 +293,22 @@ impl Driver {
                     self.metrics.message(counted(channel), Direction::In);
                     self.handle(input);
                 }
-                Some(peers::Received::Proven) => {
-                    let advertisement = self.core.introduce(clock::now());
-                    self.carry_out(Output::Advertise(advertisement));
-                }
+                Some(peers::Received::Proven) => self.introduce(),
                 Some(peers::Received::Handshake) => {}
                 Some(peers::Received::Gossip(datagram, from)) => self.hear_gossip_datagram(datagram, from),
                 Some(peers::Received::Rejected(channel, reason)) => self.rejected(channel, reason),
             }
             if self.peers.known().len() != known {
                 self.tell_guard_of_peers();
+                // Whoever was mentioned hears of this node at once, not after an interval.
+                self.introduce();
             }
         }
+    }
+
+    fn introduce(&mut self) {
+        let advertisement = self.core.introduce(clock::now());
+        self.carry_out(Output::Advertise(advertisement));
     }
 
     fn rejected(&mut self, channel: seal::Channel, reason: seal::Reject) {

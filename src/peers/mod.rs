@@ -13,12 +13,13 @@ mod advertisements;
 mod beacons;
 pub mod gossip;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
-use crate::core::{Advertisement, Boot, Input, MemberId, Message, Time};
+use crate::core::{Advertisement, Boot, Heard, Input, MemberId, Message, Time};
 use crate::wire::message;
 use crate::wire::seal::{Channel, Envelope, Keyring, Opened, Reject};
 
@@ -41,6 +42,9 @@ pub struct Peers {
     known: BTreeSet<SocketAddr>,
     /// Those of them that the configuration names: they may come back at any time.
     named: BTreeSet<SocketAddr>,
+    /// Whom others hear and this node doesn't, and until when they are told everything as well: by then they have
+    /// proven themselves, or somebody has mentioned them again.
+    introduced: BTreeMap<SocketAddr, Time>,
     me: IpAddr,
 }
 
@@ -103,6 +107,7 @@ impl Peers {
             guard_envelope: envelope(Channel::Guard),
             known: BTreeSet::new(),
             named: BTreeSet::new(),
+            introduced: BTreeMap::new(),
             me: identity.address,
         })
     }
@@ -135,7 +140,23 @@ impl Peers {
 
     /// Everybody who is told.
     pub fn known(&self) -> Vec<SocketAddr> {
-        self.known.iter().copied().collect()
+        self.told().copied().collect()
+    }
+
+    fn told(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.known.iter().chain(self.introduced.keys())
+    }
+
+    /// Takes in whom a member hears: nodes that start together meet by it within a round trip, whatever becomes of
+    /// gossip.
+    fn introduce(&mut self, heard: &[Heard], now: Time) {
+        self.introduced.retain(|address, until| now < *until && !self.known.contains(address));
+        for heard in heard.iter().filter(|heard| heard.age < MENTIONED && heard.address != self.me) {
+            let address = SocketAddr::new(heard.address, PORT);
+            if !self.known.contains(&address) && self.known.len() + self.introduced.len() < KNOWN {
+                self.introduced.insert(address, now + INTRODUCED);
+            }
+        }
     }
 
     /// Tells everybody; over the VIPs' interfaces too when this node holds any. How many datagrams that were,
@@ -145,10 +166,10 @@ impl Peers {
         // The beacon goes first: it is what a holder's own kernel, too, takes for a sign of life.
         let beacons = if holder { self.beacons.send(&self.beacon_envelope.seal(&body)) } else { 0 };
         let sealed = self.envelope.seal(&body);
-        for address in &self.known {
+        for address in self.told() {
             self.advertisements.send(&sealed, *address);
         }
-        (self.known.len() as u64, beacons)
+        (self.told().count() as u64, beacons)
     }
 
     /// Tells one member.
@@ -248,6 +269,7 @@ impl Peers {
             }
             self.beacon_envelope.vouch(sender, boot, now);
             self.guard_envelope.vouch(sender, advertisement.guard, now);
+            self.introduce(&advertisement.heard, now);
         }
         Ok(Input::Heard { from: sender, address: from.ip(), boot, message })
     }
@@ -255,6 +277,10 @@ impl Peers {
 
 /// Nobody makes this node talk to more addresses than this.
 const KNOWN: usize = 128;
+/// Whoever was heard by another less than this ago is there.
+const MENTIONED: Duration = Duration::from_secs(1);
+/// For how long somebody who was mentioned is told everything without an answer.
+const INTRODUCED: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests;

@@ -75,6 +75,40 @@ fn a_node_that_proves_itself_is_heard_and_told_from_then_on() {
 }
 
 #[test]
+fn whoever_a_member_hears_is_told_as_well_until_nobody_mentions_it_any_more() {
+    let (mut a, mut b) = (node("a", 12, SECRET, "c"), node("b", 13, SECRET, "c"));
+    meet(&mut a, &mut b, 12);
+    let heard = |last, age| Heard {
+        member: member_id("c"),
+        address: address(last).ip(),
+        sequence: 1,
+        age: Duration::from_millis(age),
+    };
+    // One that is there, one long gone, and the listener itself.
+    let mentions = vec![heard(14, 100), heard(15, 5000), heard(12, 0)];
+    b.advertise(Advertisement { heard: mentions, ..advertisement("b", 9) }, false);
+    assert!(matches!(next(&mut a), Received::Input(..)));
+    assert_eq!(a.known(), [address(13), address(14)]);
+    a.introduce(&[], NOW + INTRODUCED);
+    assert_eq!(a.known(), [address(13)]);
+}
+
+#[test]
+fn nobody_is_made_to_talk_to_more_than_a_bounded_number() {
+    let mut a = node("a", 16, SECRET, "c");
+    let heard: Vec<_> = (0..=u8::MAX)
+        .map(|last| Heard {
+            member: member_id("c"),
+            address: Ipv4Addr::new(192, 0, 2, last).into(),
+            sequence: 1,
+            age: Duration::ZERO,
+        })
+        .collect();
+    a.introduce(&heard, NOW);
+    assert_eq!(a.known().len(), KNOWN);
+}
+
+#[test]
 fn a_guard_is_believed_once_its_daemon_has_named_it() {
     let (mut a, mut b) = (node("a", 3, SECRET, "c"), node("b", 4, SECRET, "c"));
     let resignation = Resignation { id: 0, vip: VipId(7), term: 3, successor: None };

@@ -7,6 +7,7 @@
 //! Lists carry their count and are bounded; durations are microseconds in 32 bits. Whatever is left over at
 //! the end is a newer version's business and ignored; whatever is missing is an error.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::core::{
@@ -105,6 +106,7 @@ fn encode_advertisement(out: &mut Vec<u8>, advertisement: &Advertisement) {
     out.extend((heard.len() as u16).to_be_bytes());
     for heard in heard {
         out.extend(heard.member.0.to_be_bytes());
+        address(out, heard.address);
         out.extend(heard.sequence.to_be_bytes());
         duration(out, heard.age);
     }
@@ -135,7 +137,8 @@ fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeEr
         Ok(VipAdvertisement { vip, state, effective_priority, preempt, term, mac, suspects, claims })
     })?;
     let heard = input.list(|input| {
-        Ok(Heard { member: MemberId(input.u64()?), sequence: input.u64()?, age: input.duration()? })
+        let (member, address) = (MemberId(input.u64()?), input.address()?);
+        Ok(Heard { member, address, sequence: input.u64()?, age: input.duration()? })
     })?;
     Ok(Advertisement { sequence, name, version, config, interval, leaving, guard, vips, heard })
 }
@@ -154,6 +157,20 @@ fn state_of(code: u8) -> Result<VipState, DecodeError> {
         1 => Ok(VipState::Backup),
         2 => Ok(VipState::Active),
         _other => Err(DecodeError::Malformed),
+    }
+}
+
+/// Its length, which tells the family, and its bytes.
+fn address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => {
+            out.push(4);
+            out.extend(v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            out.push(16);
+            out.extend(v6.octets());
+        }
     }
 }
 
@@ -198,6 +215,14 @@ impl Input<'_> {
 
     fn u64(&mut self) -> Result<u64, DecodeError> {
         self.bytes().map(u64::from_be_bytes)
+    }
+
+    fn address(&mut self) -> Result<IpAddr, DecodeError> {
+        match self.byte()? {
+            4 => self.bytes::<4>().map(IpAddr::from),
+            16 => self.bytes::<16>().map(IpAddr::from),
+            _other => Err(DecodeError::Malformed),
+        }
     }
 
     fn duration(&mut self) -> Result<Duration, DecodeError> {
@@ -249,7 +274,14 @@ mod tests {
                 suspects: false,
                 claims: true,
             }],
-            heard: vec![Heard { member: MemberId(5), sequence: 99, age: Duration::from_micros(1234) }],
+            heard: ["192.0.2.1", "2001:db8::1"]
+                .map(|address| Heard {
+                    member: MemberId(5),
+                    address: address.parse().expect("an address"),
+                    sequence: 99,
+                    age: Duration::from_micros(1234),
+                })
+                .into(),
         }
     }
 

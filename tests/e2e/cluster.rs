@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use chinthe::lab::{Builder, ConfigSource, Lab, LabError, Node, Sandbox};
 
 use crate::harness::{Outcome, Test};
-use crate::scene::{self, CHINTHE, FAILOVER, PATIENCE, Scene, holder, sum};
+use crate::scene::{self, CHINTHE, FAILOVER, PATIENCE, Scene, VIP, holder, sum};
 
 pub(crate) const TESTS: &[Test] = &[
     Test::inside("cluster::five_nodes_find_each_other_by_one_seed", five_nodes_find_each_other),
     Test::inside("cluster::a_sixth_joins_through_another_member_while_the_seed_is_dead", a_sixth_joins),
+    Test::inside("cluster::five_nodes_meet_by_one_seed_without_gossip", five_nodes_meet_without_gossip),
     Test::inside("cluster::a_failover_needs_no_gossip_and_gossip_comes_back", a_failover_needs_no_gossip),
     Test::inside("cluster::a_partition_heals_without_a_restart", a_partition_heals),
     Test::inside("cluster::a_node_that_stops_has_left_at_once", a_node_that_stops_has_left),
@@ -156,6 +157,23 @@ fn a_sixth_joins(sandbox: Sandbox) -> Outcome {
     await_all(&scene.lab, scene.lab.nodes(), &["ha1", "ha2", "ha3", "ha4", "ha5", "ha6"], PATIENCE)?;
     scene.await_home()?;
     scene.assert_one_answerer();
+    Ok(())
+}
+
+/// Whom a member hears it introduces. Nodes that start together and know one seed must meet before any of them
+/// thinks that the VIP is vacant, and gossip is too slow for that, if it lives.
+fn five_nodes_meet_without_gossip(sandbox: Sandbox) -> Outcome {
+    let lab = by_one_seed(sandbox, 5).start()?;
+    for node in lab.nodes() {
+        node.machine().set_loopback(false)?;
+    }
+    let (nodes, witness) = (lab.nodes(), lab.witness(VIP)?);
+    for _round in 0..3 {
+        nodes.iter().try_for_each(Node::start)?;
+        await_all(&lab, nodes, &["ha1", "ha2", "ha3", "ha4", "ha5"], PATIENCE)?;
+        nodes.iter().try_for_each(Node::kill9_both)?;
+    }
+    assert_eq!(witness.double_answers(), 0, "{:?}", witness.doubles());
     Ok(())
 }
 
