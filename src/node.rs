@@ -94,7 +94,7 @@ impl RunError {
 pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let mut log = log::start(options.log, LevelFilter::INFO).map_err(|e| RunError::new(2, &e, e.hint()))?;
     let prepared = start::prepare(&options.config, options.node.as_deref())?;
-    let name = prepared.identity.name.clone();
+    let (name, tracing) = (prepared.identity.name.clone(), prepared.tracing.clone());
     let telling = Telling { lost: log.lost(), events: log.take_events() };
     let (driver, service) = assemble(prepared, telling).map_err(|error| {
         RunError::new(2, format!("can't start: {error}"), "see `ulimit -n` and `ulimit -u`")
@@ -118,6 +118,9 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     drain(&proxy, &vips);
     drop(service);
     drop(proxy);
+    if let Some(tracing) = tracing {
+        tracing.finish();
+    }
     Told::NodeStopped { node: &name }.tell();
     drop(log);
     match ended {
@@ -153,8 +156,20 @@ fn entries(events: Option<log::Events>) -> Pin<Box<dyn Stream<Item = admin::Entr
 }
 
 fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service)> {
-    let Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin, token, gossip } =
-        prepared;
+    let Prepared {
+        config,
+        digest,
+        identity,
+        core,
+        peers,
+        guard,
+        wards,
+        listeners,
+        admin,
+        token,
+        gossip,
+        tracing,
+    } = prepared;
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let layout = Layout {
         version: telemetry::VERSION,
@@ -242,6 +257,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         addresses,
         members: Vec::new(),
         was_ready: false,
+        tracing,
         hearsay: Hearsay::new(gossip),
         throttle: throttle::Throttle::default(),
         guard_watch: watchdog::GuardWatch::default(),

@@ -23,14 +23,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::watch;
 
 use crate::config::{Config, Endpoint, Identity};
-use crate::core::{Cause, Core, Input, Mac, MemberId, MemberState, Output, Time, Transition};
+use crate::core::{Cause, Core, Input, Mac, MemberState, Output, Time};
 use crate::guard::{Guard, GuardError, Report, clock};
 use crate::peers::{self, Peers};
 use crate::proxy::{self, Proxy};
-use crate::telemetry::{self, Channel, Direction, Event as Told, Metrics, milliseconds};
+use crate::telemetry::{self, Channel, Direction, Event as Told, Metrics, Tracing, milliseconds};
 use crate::wire::seal;
 
 use self::hearsay::Hearsay;
+use self::telling::Story;
 use super::mailbox::{Event, Mailbox};
 use super::service::Prober;
 use super::snapshot::{self, Snapshot, VipFacts};
@@ -69,6 +70,8 @@ pub(super) struct Driver {
     /// Where each backend is, as far as its name has been resolved.
     pub(super) addresses: Vec<Vec<Option<SocketAddr>>>,
     pub(super) members: Vec<(String, MemberState)>,
+    /// `None` when nobody wants to hear of failovers' times.
+    pub(super) tracing: Option<Tracing>,
     /// Whether the node was last told to be able to serve.
     pub(super) was_ready: bool,
     pub(super) hearsay: Hearsay,
@@ -85,19 +88,12 @@ pub(super) struct Driver {
 /// What the driver knows of a VIP besides the core.
 pub(super) struct Vip {
     pub(super) facts: VipFacts,
-    /// A takeover whose first announcement is awaited, and since when.
-    pub(super) taken: Option<(Transition, Time)>,
-    /// Who was last seen to hold it.
-    pub(super) holder: Option<MemberId>,
+    pub(super) story: Story,
 }
 
 impl Vip {
     pub(super) fn new() -> Self {
-        Self {
-            facts: VipFacts { since: Timestamp::now(), address_present: false },
-            taken: None,
-            holder: None,
-        }
+        Self { facts: VipFacts { since: Timestamp::now(), address_present: false }, story: Story::default() }
     }
 }
 
@@ -291,6 +287,7 @@ impl Driver {
                 None => return,
                 Some(peers::Received::Input(channel, input)) => {
                     self.metrics.message(counted(channel), Direction::In);
+                    self.news |= self.is_of_a_holder(&input);
                     self.handle(input);
                 }
                 Some(peers::Received::Proven) => self.introduce(),
@@ -402,6 +399,7 @@ impl Driver {
         self.tell_of_members(now);
         self.tell_of_holders(now);
         self.tell_of_readiness();
+        self.tell_of_first_connections(now);
         let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts).collect();
         let snapshot = snapshot::take(
             &self.core,

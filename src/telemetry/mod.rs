@@ -13,6 +13,7 @@ mod process;
 pub mod record;
 pub mod sample;
 mod sampled;
+pub mod spans;
 pub mod trace_id;
 pub mod transition;
 
@@ -20,5 +21,6 @@ pub use event::{Event, VOCABULARY};
 pub use metrics::{Channel, Direction, Layout, Metrics, MetricsError, REVISION, VERSION};
 pub use record::Record;
 pub use sample::{BackendSample, ConnectDurations, MemberCounts, Sample, ServiceSample, VipSample};
+pub use spans::{Part, Tracing, TracingError};
 pub use trace_id::{FailoverTrace, SpanId, TraceId};
 pub use transition::{milliseconds, tell_failover, tell_transition};

@@ -24,6 +24,7 @@ mod sniffer;
 mod stand_in;
 mod strangers;
 mod thirty;
+mod traces;
 mod views;
 mod words;
 
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
             thirty::TESTS,
             prometheus::TESTS,
             page::TESTS,
+            traces::TESTS,
         ]
         .concat(),
     )

@@ -9,7 +9,7 @@ use super::telling::tell_of_backend;
 use crate::core::{Claimant, Mac, Member, MemberId, Message, Output, VipState};
 use crate::guard::{Guard, GuardError, clock};
 use crate::proxy::{Route, Routes, Target};
-use crate::telemetry::{Channel, Direction, Event, tell_transition};
+use crate::telemetry::{Channel, Direction, Event};
 
 impl Driver {
     pub(super) fn carry_out(&mut self, output: Output) {
@@ -24,7 +24,10 @@ impl Driver {
             Output::Probe { to } => self.send(to, &Message::Probe),
             Output::Send { to, message } => self.send(to, &message),
             Output::Hold { vip, until, term } => self.ask(|guard| guard.hold(vip, until, term)),
-            Output::Release { vip } => self.ask(|guard| guard.release(vip)),
+            Output::Release { vip } => {
+                self.vips[vip].story.letting_go(clock::now());
+                self.ask(|guard| guard.release(vip));
+            }
             Output::Announce { vip } => self.order(|guard| guard.announce(vip)),
             Output::ProbeAddress { vip, mac } => self.ask(|guard| guard.probe(vip, mac)),
             Output::RoutesChanged => self.route(),
@@ -38,12 +41,10 @@ impl Driver {
             Output::Forgotten { address, .. } => self.peers.forget(address),
             Output::Conflict { vip, by } => self.conflict(vip, by),
             Output::Transition(transition) => {
-                let vip = transition.vip;
-                tell_transition(self.name(vip), &transition);
                 self.metrics.transition(&transition);
                 self.news = true;
-                self.vips[vip].facts.since = Timestamp::now();
-                self.vips[vip].taken = transition.phases.map(|_| (transition, clock::now()));
+                self.vips[transition.vip].facts.since = Timestamp::now();
+                self.tell_of_transition(transition);
             }
         }
     }

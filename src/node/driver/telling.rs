@@ -1,24 +1,99 @@
-//! What the driver tells of beside the core's transitions: what it sees by comparing.
+//! What the driver tells of: the core's transitions, and what it sees by comparing.
+
+use std::time::Duration;
 
 use super::Driver;
-use crate::core::{Change, MemberId, MemberState, Time, Verdict};
+use crate::core::{Change, Input, MemberId, MemberState, Message, Time, Transition, Verdict, VipState};
 use crate::guard::clock;
-use crate::telemetry::{Event, FailoverTrace, tell_failover};
+use crate::telemetry::{Event, FailoverTrace, Part, tell_failover, tell_transition};
 use crate::wire::member_id;
 
+/// A new holder that nobody connects to in this time has no first connection worth telling of.
+const FIRST_CONNECTION: Duration = Duration::from_secs(60);
+
+/// What is remembered of a VIP until it can be told.
+#[derive(Default)]
+pub(in crate::node) struct Story {
+    /// Who was last seen to hold it.
+    holder: Option<MemberId>,
+    /// Since when nobody is seen to.
+    nobody_since: Option<Time>,
+    /// A takeover whose first announcement is awaited: from whom, and when the kernel had the address.
+    taken: Option<(Transition, Option<MemberId>, Time)>,
+    /// When the guard was asked to let go.
+    letting_go: Option<Time>,
+    /// This node has taken it, and awaits its first client: the term, since when, and how many it had before.
+    awaiting: Option<(u32, Time, u64)>,
+}
+
+impl Story {
+    /// The guard is asked to remove the address.
+    pub(super) fn letting_go(&mut self, now: Time) {
+        self.letting_go.get_or_insert(now);
+    }
+}
+
 impl Driver {
+    pub(super) fn tell_of_transition(&mut self, transition: Transition) {
+        let now = clock::now();
+        let vip = transition.vip;
+        tell_transition(self.name(vip), &transition);
+        let story = &mut self.vips[vip].story;
+        let letting_go = story.letting_go.take();
+        if transition.to == VipState::Active {
+            story.taken = Some((transition, story.holder, now));
+        } else if transition.from == VipState::Active {
+            (story.taken, story.awaiting) = (None, None);
+            if let Some(tracing) = &self.tracing {
+                // Whoever takes it next does so by the next election.
+                let term = transition.term.saturating_add(1);
+                let part = Part { vip: self.name(vip), term, from: Some(&self.identity.name), to: None };
+                tracing.release(&part, &transition, letting_go.map_or(Duration::ZERO, |at| now.since(at)));
+            }
+        }
+    }
+
     /// The guard has told the network where a VIP is; the first time, that is the end of a takeover.
     pub(super) fn announced(&mut self, vip: usize, first: bool) {
         self.metrics.announcement(vip, "garp", 1);
-        if let (true, Some((taken, held_at))) = (first, self.vips[vip].taken.take())
-            && let Some(phases) = taken.phases
-        {
-            let announce = clock::now().since(held_at);
-            let total = phases.detect + phases.elect + phases.assign + announce;
-            self.metrics.failover_announced(vip, announce, total);
-            let trace = FailoverTrace::of(&self.config.cluster.name, self.name(vip), taken.term).trace;
-            tell_failover(self.name(vip), &taken, announce, &trace.to_string());
+        if !first {
+            return;
         }
+        let Some((taken, from, held_at)) = self.vips[vip].story.taken.take() else { return };
+        let Some(phases) = taken.phases else { return };
+        let now = clock::now();
+        let announce = now.since(held_at);
+        let total = phases.detect + phases.elect + phases.assign + announce;
+        self.metrics.failover_announced(vip, announce, total);
+        let trace = FailoverTrace::of(&self.config.cluster.name, self.name(vip), taken.term).trace;
+        tell_failover(self.name(vip), &taken, announce, &trace.to_string());
+        if let Some(tracing) = &self.tracing {
+            let from = from.map(|id| self.member_name(id));
+            let (from, to) = (from.as_deref(), Some(self.identity.name.as_str()));
+            tracing.failover(&Part { vip: self.name(vip), term: taken.term, from, to }, &taken, announce);
+            self.vips[vip].story.awaiting = Some((taken.term, now, self.connections()));
+        }
+    }
+
+    /// A new holder says when it has its first client, as far as its looks every few milliseconds can tell.
+    pub(super) fn tell_of_first_connections(&mut self, now: Time) {
+        for vip in 0..self.vips.len() {
+            let Some((term, since, before)) = self.vips[vip].story.awaiting else { continue };
+            let came = self.connections() > before;
+            if came && let Some(tracing) = &self.tracing {
+                let to = Some(self.identity.name.as_str());
+                let part = Part { vip: self.name(vip), term, from: None, to };
+                tracing.first_connection(&part, now.since(since));
+            }
+            if came || now.since(since) > FIRST_CONNECTION {
+                self.vips[vip].story.awaiting = None;
+            }
+        }
+    }
+
+    /// How many clients this node has accepted.
+    fn connections(&self) -> u64 {
+        self.proxy.counters().services.iter().map(|service| service.connections).sum()
     }
 
     pub(super) fn tell_of_members(&mut self, now: Time) {
@@ -51,17 +126,49 @@ impl Driver {
     /// between two holders there is a moment.
     pub(super) fn tell_of_holders(&mut self, now: Time) {
         for vip in 0..self.vips.len() {
-            let Some(holder) = self.core.holder(vip, now) else { continue };
-            let Some(before) = self.vips[vip]
-                .holder
-                .replace(holder)
-                .map_or(Some(None), |before| (before != holder).then_some(Some(before)))
-            else {
+            let story = &mut self.vips[vip].story;
+            let Some(holder) = self.core.holder(vip, now) else {
+                story.nobody_since.get_or_insert(now);
                 continue;
             };
+            let (before, nobody_since) = (story.holder.replace(holder), story.nobody_since.take());
+            if before == Some(holder) {
+                continue;
+            }
             let (from, to) = (before.map(|id| self.member_name(id)), self.member_name(holder));
-            let term = self.core.elections()[vip].term();
-            Event::VipMoved { vip: self.name(vip), from: from.as_deref(), to: &to, term }.tell();
+            let (from, term) = (from.as_deref(), self.core.elections()[vip].term());
+            Event::VipMoved { vip: self.name(vip), from, to: &to, term }.tell();
+            let me = member_id(&self.identity.name);
+            if holder != me
+                && before.is_some_and(|before| before != me)
+                && let Some(tracing) = &self.tracing
+            {
+                let since = before.map_or(now, |before| self.last_word(before, nobody_since, now));
+                let part = Part { vip: self.name(vip), term, from, to: Some(&to) };
+                tracing.observe(&part, now.since(since));
+            }
+        }
+    }
+
+    /// Whether a word says that a VIP has moved, or is about to: that is to be shown at once.
+    pub(super) fn is_of_a_holder(&self, input: &Input) -> bool {
+        let Input::Heard { from, message, .. } = input else {
+            return matches!(input, Input::GuardResigned { .. });
+        };
+        let Message::Advertisement(advertisement) = message else {
+            return matches!(message, Message::Resignation(_));
+        };
+        advertisement.vips.iter().filter(|part| part.state == VipState::Active).any(|part| {
+            let known = self.core.elections().iter().position(|election| election.id() == part.vip);
+            known.is_some_and(|vip| self.vips[vip].story.holder != Some(*from))
+        })
+    }
+
+    /// When a holder was last heard, if it has fallen silent; else when it was seen to hold no more.
+    fn last_word(&self, of: MemberId, nobody_since: Option<Time>, now: Time) -> Time {
+        match self.core.members().get(of) {
+            Some(member) if member.state(now) > MemberState::Alive => member.heard_at(),
+            Some(_) | None => nobody_since.unwrap_or(now),
         }
     }
 
