@@ -70,3 +70,6 @@ fn guarded(content_type: &'static str, body: String) -> Reply {
     }
     reply
 }
+
+#[cfg(test)]
+mod tests;

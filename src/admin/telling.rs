@@ -1,5 +1,6 @@
 //! `/api/v1/events`: what has happened, as a document or as a stream that goes on.
 
+use std::num::ParseIntError;
 use std::rc::Rc;
 
 use http_body_util::{Either, StreamBody};
@@ -29,10 +30,7 @@ pub(super) fn is_asked_for<B>(request: &Request<B>) -> bool {
 
 /// What is kept, or with `after=ID` what came later.
 pub(super) fn list(query: &str, desk: &Desk) -> Reply {
-    let after = match place(query) {
-        Ok(after) => after.unwrap_or_default(),
-        Err(refused) => return refused,
-    };
+    let Ok(after) = place(query) else { return bad_place() };
     let events = desk.events.after(after).iter().map(|event| (**event).clone()).collect();
     let node = (desk.sources.status)().node.clone();
     let document = Events { node, dropped: (desk.sources.events_dropped)(), events };
@@ -47,8 +45,8 @@ pub(super) fn stream<B>(request: &Request<B>, caller: &Caller, desk: &Desk) -> R
     let after = match (last, place(request.uri().query().unwrap_or_default())) {
         (Some(Some(last)), _) => last,
         (Some(None), _) => return whole(bad_place()),
-        (None, Ok(after)) => after.unwrap_or_default(),
-        (None, Err(refused)) => return whole(refused),
+        (None, Ok(after)) => after,
+        (None, Err(_)) => return whole(bad_place()),
     };
     let Some(listener) = desk.events.listen(after) else {
         let detail = "as many listen to events as may: ask for the list, without `text/event-stream`";
@@ -60,12 +58,9 @@ pub(super) fn stream<B>(request: &Request<B>, caller: &Caller, desk: &Desk) -> R
     reply
 }
 
-/// The number that somebody has got to.
-fn place(query: &str) -> Result<Option<u64>, Reply> {
-    match parameters(query).find(|(name, _)| name == "after") {
-        None => Ok(None),
-        Some((_, id)) => id.parse().map(Some).map_err(|_| bad_place()),
-    }
+/// The number that somebody has got to; 0 for the beginning.
+fn place(query: &str) -> Result<u64, ParseIntError> {
+    parameters(query).find(|(name, _)| name == "after").map_or(Ok(0), |(_, id)| id.parse())
 }
 
 fn bad_place() -> Reply {

@@ -247,9 +247,9 @@ impl Driver {
         let turn = self.worker_watch.all_turn(&self.proxy.beats(), clock::now());
         if std::mem::replace(&mut self.workers_turn, turn) != turn {
             if turn {
-                Told::WorkerTurns {}.tell()
+                Told::WorkerTurns {}.tell();
             } else {
-                Told::WorkerStuck {}.tell()
+                Told::WorkerStuck {}.tell();
             }
             for service in 0..self.config.services.len() {
                 self.handle(Input::Listening { service, listening: turn });

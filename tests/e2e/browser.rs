@@ -1,4 +1,4 @@
-//! A real browser, driven by its own driver: Chromium by WebDriver, which is JSON over HTTP.
+//! A real browser, driven by its own driver: Chromium by `WebDriver`, which is JSON over HTTP.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -160,7 +160,7 @@ fn ask(method: &str, path: &str, body: &Value) -> Result<Value, Box<dyn Error>> 
     let mut answer = Vec::new();
     // It may leave the connection open, whatever it was asked for.
     while complete(&answer).is_none() {
-        let mut portion = [0; 64 << 10];
+        let mut portion = [0; 8 << 10];
         match stream.read(&mut portion)? {
             0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
             length => answer.extend_from_slice(&portion[..length]),

@@ -220,8 +220,8 @@ fn pictures(browser: &Browser) -> Outcome {
         let device = if mobile { "phone" } else { "desk" };
         browser.picture(&folder.join(format!("page-{scheme}-{device}.png")))
     };
-    look("light", 1100, 800, false)?;
-    look("dark", 1100, 800, false)?;
+    look("light", 900, 700, false)?;
+    look("dark", 900, 700, false)?;
     look("light", 390, 844, true)?;
     look("dark", 390, 844, true)?;
     browser.order("Emulation.clearDeviceMetricsOverride", &json!({})).map(drop)

@@ -69,7 +69,7 @@ impl Driver {
                 }
                 tracing::debug!(reason = why.as_str(), count, "gossip left something out");
             }
-            News::Died { restarts } => Event::GossipDied { restarts: restarts.into() }.tell(),
+            News::Died { restarts } => Event::GossipDied { restarts }.tell(),
         }
     }
 
