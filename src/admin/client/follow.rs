@@ -78,11 +78,15 @@ impl Heard {
     fn take(&mut self, more: &[u8]) -> Vec<Numbered> {
         self.0.extend_from_slice(more);
         let mut events = Vec::new();
-        while let Some(end) = self.0.windows(2).position(|two| two == b"\n\n") {
-            let block: Vec<u8> = self.0.drain(..end + 2).collect();
-            let data = block.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data: "));
+        let mut rest = &self.0[..];
+        while let Some(end) = rest.windows(2).position(|two| two == b"\n\n") {
+            let mut lines = rest[..end].split(|byte| *byte == b'\n');
+            let data = lines.find_map(|line| line.strip_prefix(b"data: "));
             events.extend(data.and_then(|data| serde_json::from_slice(data).ok()));
+            rest = &rest[end + 2..];
         }
+        let taken = self.0.len() - rest.len();
+        self.0.drain(..taken);
         if self.0.len() > EVENT_BYTES {
             self.0.clear();
         }

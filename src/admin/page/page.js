@@ -5,6 +5,7 @@
 const PERIOD = 1000;     // from one look to the next, in milliseconds
 const PATIENCE = 4000;   // for one answer
 const POINTS = 120;      // of a plot: two minutes
+const READ = 8000;       // for a good answer, which then makes room; a bad one stays
 const root = document.documentElement;
 const by = (id) => document.getElementById(id);
 
@@ -106,6 +107,7 @@ function plot() {
 
 let token = '';   // kept nowhere else, and gone with the page
 let meant = null; // what the open dialog asks about
+let room = 0;     // until what was said makes room
 
 const MEANINGS = {
   drain: { backend: 'It gets no new connections; open ones and probes go on.', node: 'It holds no VIP: another node takes over at once.' },
@@ -144,6 +146,8 @@ async function say({ kind, name, state }, lasting) {
 function tell(sentence, well) {
   by('said').textContent = sentence;
   by('said').className = well ? 'good' : 'bad';
+  clearTimeout(room);
+  if (well) room = setTimeout(() => { by('said').textContent = ''; }, READ);
 }
 
 // Somebody has a token: the buttons are there. Whether it is the right one shows when it is used.

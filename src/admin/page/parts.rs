@@ -158,24 +158,24 @@ fn nodes(status: &Status) -> Markup {
                     thead {
                         tr {
                             th scope="col" { "Node" }
+                            th.act scope="col" { "Say" }
                             th scope="col" { "State" }
                             @for vip in &status.vips { th scope="col" { (vip.name) } }
                             th scope="col" { "Address" }
                             th scope="col" { "Version" }
                             th scope="col" { "Config" }
-                            th.act scope="col" { "Say" }
                         }
                     }
                     tbody {
                         @for member in &status.members {
                             tr {
                                 th scope="row" { (member.name) @if member.own { " " small { "(asked)" } } }
+                                td.act { (buttons("node", &member.name)) }
                                 td { (member_state(member)) }
                                 @for vip in &status.vips { (standing(vip, member, status)) }
                                 td { (member.address) }
                                 td { (known(&member.version)) }
                                 td { code title=(member.config) { (known(&short(&member.config))) } }
-                                td.act { (buttons("node", &member.name)) }
                             }
                         }
                     }
@@ -245,6 +245,7 @@ fn service(service: &Service, status: &Status) -> Markup {
                     thead {
                         tr {
                             th scope="col" { "Backend" }
+                            th.act scope="col" { "Say" }
                             th scope="col" { "Here" }
                             @if columns {
                                 @for node in &nodes { th scope="col" { small { "seen by " } (node) } }
@@ -255,13 +256,13 @@ fn service(service: &Service, status: &Status) -> Markup {
                             th scope="col" { "Weight" }
                             th scope="col" { "Open" }
                             th scope="col" { "Address" }
-                            th.act scope="col" { "Say" }
                         }
                     }
                     tbody {
                         @for backend in &service.backends {
                             tr.split[disagrees(backend)] {
                                 th scope="row" { (backend.name) }
+                                td.act { (buttons("backend", &format!("{}/{}", service.name, backend.name))) }
                                 td {
                                     (health(backend.health))
                                     @if disagrees(backend) {
@@ -277,7 +278,6 @@ fn service(service: &Service, status: &Status) -> Markup {
                                 td { (backend.weight) }
                                 td { (backend.connections_active) }
                                 td { (backend.address) }
-                                td.act { (buttons("backend", &format!("{}/{}", service.name, backend.name))) }
                             }
                         }
                     }
