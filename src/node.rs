@@ -19,6 +19,7 @@ mod start;
 mod throttle;
 mod watchdog;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
@@ -196,7 +197,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
     let told = sender.clone();
     let report = move |report| told.tell(Event::Proxy(report));
     let plan = Plan::new(&config.services);
-    let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::default(), report)?);
+    let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::new(&config.proxy), report)?);
 
     let told = sender.clone();
     let hear = Arc::new(move |news| told.tell(Event::Gossip(news)));
@@ -239,6 +240,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
     };
     let service = Service::start(&config, admin, sender, sources)?;
     let addresses = driver::known_addresses(&config);
+    let guard_watch = watchdog::GuardWatch::new(core.guard_patience());
     let driver = Driver {
         core,
         peers,
@@ -255,15 +257,19 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         metrics,
         snapshots,
         addresses,
-        members: Vec::new(),
+        members: BTreeMap::new(),
         was_ready: false,
         tracing,
         hearsay: Hearsay::new(gossip),
         throttle: throttle::Throttle::default(),
-        guard_watch: watchdog::GuardWatch::default(),
+        guard_watch,
+        guard_begun_at: None,
+        inherits: Vec::new(),
         worker_watch: watchdog::WorkerWatch::default(),
         workers_turn: true,
         published_at: clock::now(),
+        looked_at: clock::now(),
+        shown_revision: 0,
         news: true,
         leaving_since: None,
     };

@@ -103,6 +103,7 @@ fn status(ready: bool) -> Status {
         node: "ha1".to_owned(),
         ready,
         quorum: "none".to_owned(),
+        majority: None,
         members: vec![status::Member {
             name: "ha1".to_owned(),
             address: "192.0.2.1".to_owned(),
@@ -110,6 +111,7 @@ fn status(ready: bool) -> Status {
             version: "0.1.0".to_owned(),
             config: "5f2c".to_owned(),
             own: true,
+            witness: false,
             admin: None,
         }],
         vips: Vec::new(),

@@ -68,6 +68,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// Where this node answers its operators.
     pub admin: Admin,
+    /// How bytes are moved.
+    pub proxy: Proxy,
     /// Commands whose outcome a VIP can track (keepalived's `vrrp_script`).
     pub checks: Vec<Check>,
     /// The virtual IPs.
@@ -87,6 +89,8 @@ pub struct Cluster {
     pub secret_file: PathBuf,
     /// When a node may hold a VIP.
     pub quorum: Quorum,
+    /// Nodes that only vote.
+    pub witness: Vec<String>,
     /// Names and addresses, where hostname and seeds don't tell.
     pub nodes: BTreeMap<String, IpAddr>,
 }
@@ -96,6 +100,29 @@ pub struct Cluster {
 pub enum Quorum {
     /// Nothing: VRRP's choice.
     None,
+    /// The grants of a majority.
+    Majority {
+        /// How many nodes there are when all are there.
+        of: u16,
+    },
+}
+
+impl Quorum {
+    /// As the file has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Majority { .. } => "majority",
+        }
+    }
+
+    /// How many nodes a majority is counted of, where one is needed.
+    pub const fn majority_of(self) -> Option<u16> {
+        match self {
+            Self::None => None,
+            Self::Majority { of } => Some(of),
+        }
+    }
 }
 
 /// `[admin]`.
@@ -107,6 +134,23 @@ pub struct Admin {
     pub socket: Option<PathBuf>,
     /// The file with the token that changes over TCP need.
     pub token_file: Option<PathBuf>,
+}
+
+/// `[proxy]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Threads that move bytes; `None` for one a core.
+    pub workers: Option<usize>,
+    /// Connections open at once; `None` for as many as there are descriptors for.
+    pub max_connections: Option<usize>,
+    /// Clients that may wait to be accepted, for each listener and worker.
+    pub backlog: u16,
+    /// Whether bulk is moved within the kernel.
+    pub splice: bool,
+    /// How long a worker looks for more before it sleeps.
+    pub spin: Duration,
+    /// TCP's congestion control on the proxy's sockets; `None` for the kernel's.
+    pub congestion_control: Option<String>,
 }
 
 /// `[[check]]`: a command, run again and again; exit status 0 is success.
@@ -205,6 +249,8 @@ pub struct Service {
     pub listen: Vec<SocketAddr>,
     /// How connections are shared out.
     pub balance: Balance,
+    /// Connections open at once; `None` for no limit of its own.
+    pub max_connections: Option<usize>,
     /// The three timeouts.
     pub timeout: Timeouts,
     /// How the backends are probed.

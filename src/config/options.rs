@@ -122,6 +122,11 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 /// A bit above the 24.8 days that haproxy's timers can count to.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(600 * 3600);
+/// A worker that spins for longer than an answer on the local network takes has nothing to gain.
+const LONGEST_SPIN: Duration = MILLISECOND;
+const CONNECTIONS: Kind = Kind::Integer(1, 10_000_000);
+/// As many members as a node listens to.
+const MOST_NODES: i64 = 64;
 const COUNT: Kind = Kind::Integer(1, 1000);
 const INTERVAL: Kind = Kind::Duration(SHORTEST_INTERVAL, LONGEST_INTERVAL);
 const TIMEOUT: Kind = Kind::Duration(MILLISECOND, LONGEST_TIMEOUT);
@@ -146,10 +151,12 @@ settings! {
         "Where to look for the others, by address or name; any one within reach is enough, the node itself does no harm, port 7780/udp unless said; [] for a node on its own.";
     "cluster.secret_file", Kind::Path, Default("\"/etc/chinthe/secret\""),
         "Holds what the nodes trust each other by: the same 32 bytes or more on each, not readable by group or others; the variable CHINTHE_SECRET_FILE overrides it.";
-    "cluster.quorum", Kind::Word(&["none"], &["majority"]), Default("\"none\""),
-        "What a node needs from the others to hold a virtual IP: nothing.";
-    "cluster.expected_nodes", Kind::Later("it belongs to `quorum = \"majority\"`; leave both out"), Aside(""),
-        "How many nodes there are when all are there.";
+    "cluster.quorum", Kind::Word(&["none", "majority"], &[]), Default("\"none\""),
+        "What a node needs from the others to hold a virtual IP: nothing (a network cut in two has two holders), or the grants of a majority of `expected_nodes` (the smaller part has none).";
+    "cluster.expected_nodes", Kind::Integer(1, MOST_NODES), Aside("3"),
+        "With `quorum = \"majority\"`: how many nodes there are when all are there, witnesses included.";
+    "cluster.witness", Kind::List(&Kind::Name), Aside("[\"ha3\"]"),
+        "Nodes that only vote: they hold no virtual IP, listen for no service and need no `interface`.";
     "cluster.nodes", Kind::ByNode(&Kind::Address), Optional("ha1 = \"192.168.56.21\"\nha2 = \"192.168.56.22\""),
         "Names and addresses of nodes, where hostname and seeds don't tell; others may join.";
 
@@ -162,6 +169,23 @@ settings! {
     "admin.token_file", Kind::Path, Aside("\"/etc/chinthe/token\""),
         "Holds the token that changes over TCP need: 16 characters or more, not readable by others; \
          without it changes come by the socket alone.";
+
+    "proxy", Kind::Table, Optional(""),
+        "How bytes are moved.";
+    "proxy.workers", Kind::Integer(1, 256), Aside("2"),
+        "Threads that move bytes, each with its own connections; as many as there are cores unless said.";
+    "proxy.max_connections", CONNECTIONS, Aside("50000"),
+        "Open at once, shared out evenly over the workers, each of which lets further clients wait; \
+         as many as there are descriptors for unless said: two each.";
+    "proxy.backlog", Kind::Integer(1, 65_535), Default("4096"),
+        "Clients that may wait to be accepted, for each listener and worker; net.core.somaxconn may say less.";
+    "proxy.splice", Kind::Flag, Default("true"),
+        "Bulk is moved within the kernel, instead of being copied out and in.";
+    "proxy.spin", Kind::Duration(Duration::ZERO, LONGEST_SPIN), Default("\"0us\""),
+        "How long a worker looks for more before it sleeps, up to 1ms: answers come sooner on a machine with a core \
+         to spare for each worker, which is then always busy, and later on any other.";
+    "proxy.congestion_control", Kind::Text, Aside("\"cubic\""),
+        "TCP's congestion control on the proxy's own sockets; the kernel's unless said.";
 
     "check", Kind::Tables, Optional(""),
         "A command that is run again and again; exit status 0 is success. What keepalived calls vrrp_script.";
@@ -215,6 +239,8 @@ settings! {
         "Where clients connect to, on every node, whether it holds a virtual IP or not.";
     "service.balance", Kind::Word(&["roundrobin"], &["leastconn", "source", "random", "first", "hash"]), Default("\"roundrobin\""),
         "How connections are spread: in turn, by weight.";
+    "service.max_connections", CONNECTIONS, Aside("10000"),
+        "Of this service, open at once; shared out and waited for as `proxy.max_connections`.";
     "service.timeout", Kind::Inline, Optional(""),
         "When to give up.";
     "service.timeout.connect", TIMEOUT, Default("\"5s\""),

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use super::file::{At, FromScalar, Section};
 use super::report::{Findings, did_you_mean, shown};
 use super::{
-    Admin, Backend, Balance, Check, Cluster, Config, Endpoint, HealthCheck, PerNode, ProbeKind, Quorum,
-    Service, Timeouts, Track, Tracked, Vip, VipAddress,
+    Admin, Backend, Balance, Check, Cluster, Config, Endpoint, HealthCheck, PerNode, ProbeKind, Proxy,
+    Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress,
 };
 
 /// Makes the configuration, noting what can't be.
@@ -24,10 +24,12 @@ pub(super) fn resolve(file: &Section, findings: &mut Findings<'_>) -> Config {
     let services: Vec<Service> = file.sections("service").iter().map(|s| service(s, findings)).collect();
     let known = Known::new(file);
     let vips = file.sections("vip").iter().map(|section| vip(section, &known, findings)).collect();
+    no_vrrp_by_majority(file, findings);
     unique_names(file, findings);
     unique_vip_addresses(file, findings);
     unique_listeners(file, &admin, findings);
-    Config { cluster: cluster(part("cluster"), findings), admin, checks, vips, services }
+    let proxy = proxy(part("proxy"));
+    Config { cluster: cluster(part("cluster"), findings), admin, proxy, checks, vips, services }
 }
 
 fn cluster(section: &Section, findings: &mut Findings<'_>) -> Cluster {
@@ -40,9 +42,38 @@ fn cluster(section: &Section, findings: &mut Findings<'_>) -> Cluster {
         name: section.get("name").unwrap_or_default(),
         seeds: section.list::<Endpoint>("seeds").into_iter().map(|at| at.value).collect(),
         secret_file: section.get::<String>("secret_file").unwrap_or_default().into(),
-        quorum: Quorum::None,
+        quorum: quorum(section, nodes.len(), findings),
+        witness: section.list("witness").into_iter().map(|at| at.value).collect(),
         nodes: nodes.into_iter().map(|(name, address)| (name.value, address.value)).collect(),
     }
+}
+
+fn quorum(section: &Section, named: usize, findings: &mut Findings<'_>) -> Quorum {
+    let expected = section.get_at::<i64>("expected_nodes");
+    if !wants_majority(section) {
+        return Quorum::None;
+    }
+    if !section.mentions("expected_nodes") {
+        let hint = format!("for example `expected_nodes = {}`", named.max(3));
+        findings.absence(
+            &section.span_of("quorum"),
+            "`cluster.quorum`: a majority of how many nodes?".into(),
+            hint,
+        );
+    }
+    if let Some(expected) = expected.as_ref().filter(|expected| expected.value < named as i64) {
+        // Two majorities of too small a number could be there side by side.
+        let message = format!(
+            "`cluster.expected_nodes`: {} is fewer than the {named} nodes of `[cluster.nodes]`",
+            expected.value
+        );
+        findings.problem(&expected.span, message, format!("use {named} or more"));
+    }
+    Quorum::Majority { of: expected.and_then(|at| u16::try_from(at.value).ok()).unwrap_or(u16::MAX) }
+}
+
+fn wants_majority(cluster: &Section) -> bool {
+    cluster.get::<String>("quorum").is_some_and(|word| word == "majority")
 }
 
 fn admin(section: &Section) -> Admin {
@@ -51,6 +82,17 @@ fn admin(section: &Section) -> Admin {
         listen: section.get::<Option<SocketAddr>>("listen").flatten(),
         socket: path("socket"),
         token_file: path("token_file"),
+    }
+}
+
+fn proxy(section: &Section) -> Proxy {
+    Proxy {
+        workers: size(section, "workers"),
+        max_connections: size(section, "max_connections"),
+        backlog: section.get::<i64>("backlog").and_then(|b| u16::try_from(b).ok()).unwrap_or_default(),
+        splice: section.get("splice").unwrap_or_default(),
+        spin: section.get("spin").unwrap_or_default(),
+        congestion_control: section.get("congestion_control"),
     }
 }
 
@@ -141,6 +183,7 @@ fn service(section: &Section, findings: &mut Findings<'_>) -> Service {
         name: section.get("name").unwrap_or_default(),
         listen: listeners(section).map(|at| at.value).collect(),
         balance: Balance::RoundRobin,
+        max_connections: size(section, "max_connections"),
         timeout: Timeouts {
             connect: timeout.get("connect").unwrap_or_default(),
             client: timeout.get("client").unwrap_or_default(),
@@ -171,6 +214,10 @@ fn listeners(section: &Section) -> impl Iterator<Item = At<SocketAddr>> {
         .list::<Option<SocketAddr>>("listen")
         .into_iter()
         .filter_map(|at| Some(At { value: at.value?, span: at.span }))
+}
+
+fn size(section: &Section, key: &str) -> Option<usize> {
+    section.get::<i64>(key).and_then(|size| usize::try_from(size).ok())
 }
 
 fn count(section: &Section, key: &str) -> u32 {
@@ -248,6 +295,18 @@ impl Unique {
         } else {
             self.seen.insert(value, span.clone());
         }
+    }
+}
+
+/// A VRRP neighbour holds without anybody's grant.
+fn no_vrrp_by_majority(file: &Section, findings: &mut Findings<'_>) {
+    if !file.section("cluster").is_some_and(wants_majority) {
+        return;
+    }
+    for vip in file.sections("vip").iter().filter(|vip| vip.mentions("vrrp")) {
+        let message = "`vip.vrrp` and `quorum = \"majority\"` don't go together".to_owned();
+        let hint = "a VRRP neighbour holds without anybody's grant: use `quorum = \"none\"`".to_owned();
+        findings.problem(&vip.span_of("vrrp"), message, hint);
     }
 }
 

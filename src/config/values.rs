@@ -123,9 +123,10 @@ pub(super) fn expects(kind: Kind) -> String {
 
 /// A duration as the file writes it: in the largest unit that leaves it whole.
 pub fn duration_text(duration: Duration) -> String {
-    let ms = duration.as_millis();
+    let (us, ms) = (duration.as_micros(), duration.as_millis());
     match ms {
-        0 => "0s".into(),
+        _ if us == 0 => "0s".into(),
+        _ if !us.is_multiple_of(1_000) => format!("{us}us"),
         _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
         _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
         _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
@@ -236,24 +237,27 @@ fn duration(kind: Kind, value: &DeValue<'_>, least: Duration, most: Duration) ->
 }
 
 fn duration_within(written: &str, least: Duration, most: Duration) -> Result<Duration, Misfit> {
-    let units = "the units are ms, s, m and h: \"100ms\", \"2s\"";
+    let units = "the units are us, ms, s, m and h: \"100ms\", \"2s\"";
     let digits = written.trim_end_matches(|c: char| !c.is_ascii_digit());
     let bad = || Misfit::new(format!("{} is no duration", shown(written)), units);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(bad());
     }
     let scale = match &written[digits.len()..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        "h" => 3_600_000_000,
         "" => return Err(Misfit::new(format!("{} has no unit", shown(written)), units)),
         _ => return Err(bad()),
     };
-    let found = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(scale)).map(Duration::from_millis);
+    let found = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(scale)).map(Duration::from_micros);
     let range = || format!("use {} to {}", duration_text(least), duration_text(most));
     match found {
-        Some(Duration::ZERO) => Err(Misfit::new(format!("{} is no time at all", shown(written)), range())),
+        Some(Duration::ZERO) if least > Duration::ZERO => {
+            Err(Misfit::new(format!("{} is no time at all", shown(written)), range()))
+        }
         Some(found) if found < least => Err(Misfit::new(format!("{} is too short", shown(written)), range())),
         Some(found) if found <= most => Ok(found),
         _ => Err(Misfit::new(format!("{} is too long", shown(written)), range())),

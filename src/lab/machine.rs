@@ -1,11 +1,14 @@
 //! One machine of the lab: namespaces, an address, and a cable to the switch.
 
 use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -113,6 +116,17 @@ impl Machine {
         Arc::clone(&self.inside.borrow().space)
     }
 
+    /// A program to be run on it, in its network and its view of the files, without input; it has no arguments yet.
+    #[allow(unsafe_code)]
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null());
+        let space = self.space();
+        // SAFETY: between fork and exec only two setns(2) calls are made; nothing is allocated or locked.
+        unsafe { command.pre_exec(move || space.enter()) };
+        command
+    }
+
     /// Pulls its cable: the switch's end goes down, and its interface loses the carrier.
     pub fn unplug(&self) -> Result<(), LabError> {
         self.switch.links.down(&self.name)
@@ -184,8 +198,18 @@ impl Machine {
         self.switch.links.remove(&self.name)
     }
 
-    /// Boots it again, with nothing left of its former life.
-    pub(super) fn boot(&self) -> Result<(), LabError> {
+    /// Gives it one more interface, without an address, on the same switch.
+    pub fn add_interface(&self, name: &str) -> Result<(), LabError> {
+        let [a, b, c, d] = self.address.octets();
+        let port = format!("{}-{name}", self.name);
+        let cable = Cable { port: &port, interface: name, mac: [0x06, 0, a, b, c, d] };
+        let inside = self.inside.borrow();
+        self.switch.links.add_cable(&cable, Switch::NAME, &inside.space)?;
+        inside.links.up(name)
+    }
+
+    /// Boots it again, with nothing left of its former life, after its interface was taken away.
+    pub fn boot(&self) -> Result<(), LabError> {
         *self.inside.borrow_mut() = Inside::boot(&self.name, self.address, &self.run, &self.switch)?;
         Ok(())
     }

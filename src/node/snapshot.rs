@@ -1,6 +1,6 @@
 //! What the driver shows of itself: a copy that others read whenever they like.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -16,6 +16,7 @@ use crate::wire::member_id;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Snapshot {
     pub(super) ready: bool,
+    pub(super) majority: Option<status::Majority>,
     pub(super) members: Vec<status::Member>,
     pub(super) vips: Vec<VipSnapshot>,
     pub(super) services: Vec<Vec<BackendSnapshot>>,
@@ -45,10 +46,12 @@ pub(super) struct BackendSnapshot {
 }
 
 /// What the core doesn't know of a VIP.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct VipFacts {
     pub(super) since: Timestamp,
     pub(super) address_present: bool,
+    /// Why the kernel doesn't fence it, if it doesn't.
+    pub(super) fence_missing: Option<String>,
 }
 
 /// Copies what there is to show.
@@ -74,13 +77,14 @@ pub(super) fn take(
     let probed = core.services().iter().all(crate::core::Service::round_complete);
     Snapshot {
         ready: core.is_ready(),
-        members: members(core, identity, digest, now),
+        majority: majority(core, now),
+        members: members(core, config, identity, digest, now),
         vips: config
             .vips
             .iter()
             .zip(vips)
             .enumerate()
-            .map(|(at, (vip, facts))| self::vip(core, at, vip, identity, *facts, now))
+            .map(|(at, (vip, facts))| self::vip(core, at, vip, identity, facts, now))
             .collect(),
         services: services.collect(),
         words: words(core, identity, now),
@@ -129,7 +133,8 @@ pub(super) fn status(
         cluster: config.cluster.name.clone(),
         node: identity.name.clone(),
         ready: snapshot.ready,
-        quorum: "none".into(),
+        quorum: config.cluster.quorum.as_str().into(),
+        majority: snapshot.majority.clone(),
         members: snapshot.members.clone(),
         vips: snapshot.vips.iter().map(|vip| vip.shown.clone()).collect(),
         services: services.collect(),
@@ -152,6 +157,7 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, lost: &log::Lost)
         address_present: vip.address_present,
         base_priority: vip.shown.base_priority,
         effective_priority: vip.shown.effective_priority,
+        grants: vip.shown.grants.as_ref().map_or(0, |grants| grants.granted_by.len() as u64),
     });
     let services = counters.services.iter().zip(&snapshot.services).map(|(counted, backends)| {
         let backends = counted.backends.iter().zip(backends).map(|(counted, known)| BackendSample {
@@ -187,6 +193,9 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, lost: &log::Lost)
         config_reload_ok: true,
         log_lines_dropped: lost.lines(),
         events_dropped: lost.events(),
+        majority: snapshot.majority.as_ref().map_or([0; 3], |majority| {
+            [majority.expected_nodes, majority.needed, majority.present].map(u64::from)
+        }),
         members,
         vips: vips.collect(),
         services: services.collect(),
@@ -219,7 +228,24 @@ pub(super) fn words(core: &Core, identity: &Identity, now: Time) -> Words {
     Words { words: words.collect() }
 }
 
-fn members(core: &Core, identity: &Identity, digest: &str, now: Time) -> Vec<status::Member> {
+fn majority(core: &Core, now: Time) -> Option<status::Majority> {
+    let quorum = core.quorum()?;
+    let heard = core.members().iter().filter(|(_, member)| member.state(now) <= MemberState::Suspect).count();
+    Some(status::Majority {
+        expected_nodes: quorum.expected_nodes(now),
+        needed: quorum.needed(now),
+        present: u16::try_from(heard + 1).unwrap_or(u16::MAX),
+    })
+}
+
+fn members(
+    core: &Core,
+    config: &Config,
+    identity: &Identity,
+    digest: &str,
+    now: Time,
+) -> Vec<status::Member> {
+    let witness = |name: &str| config.cluster.witness.iter().any(|witness| witness == name);
     let own = status::Member {
         name: identity.name.clone(),
         address: identity.address.to_string(),
@@ -227,6 +253,7 @@ fn members(core: &Core, identity: &Identity, digest: &str, now: Time) -> Vec<sta
         version: telemetry::VERSION.into(),
         config: digest.into(),
         own: true,
+        witness: witness(&identity.name),
         admin: Some(core.administration().node(&identity.name, now).into()),
     };
     let others = core.members().iter().map(|(_, member)| status::Member {
@@ -241,6 +268,7 @@ fn members(core: &Core, identity: &Identity, digest: &str, now: Time) -> Vec<sta
         version: member.latest().version.clone(),
         config: hex(&member.latest().config),
         own: false,
+        witness: witness(member.name()),
         // What was said of it here is not yet what it has heard.
         admin: None,
     });
@@ -254,7 +282,7 @@ fn vip(
     at: usize,
     vip: &config::Vip,
     identity: &Identity,
-    facts: VipFacts,
+    facts: &VipFacts,
     now: Time,
 ) -> VipSnapshot {
     let election = &core.elections()[at];
@@ -279,6 +307,11 @@ fn vip(
         Some(prefix) => format!("{}/{prefix}", address.ip),
         None => address.ip.to_string(),
     };
+    let grants = core.quorum().map(|quorum| {
+        let names: BTreeSet<String> = quorum.granted_by(at, now).map(|id| name(core, identity, id)).collect();
+        let promised_to = quorum.promised_to(at, now).map(|id| name(core, identity, id));
+        status::Grants { granted_by: names.into_iter().collect(), promised_to }
+    });
     let shown = status::Vip {
         name: vip.name.clone(),
         addresses: vip.addresses.iter().map(address).collect(),
@@ -289,7 +322,9 @@ fn vip(
         effective_priority: standing.effective,
         term: election.term(),
         since: facts.since,
-        fence: status::Fence::Off,
+        fence: if facts.fence_missing.is_none() { status::Fence::On } else { status::Fence::Off },
+        fence_missing: facts.fence_missing.clone(),
+        grants,
         candidates,
     };
     VipSnapshot { shown, address_present: facts.address_present }

@@ -16,7 +16,7 @@ use crate::admin;
 use crate::config::identity::ThisHost;
 use crate::config::{self, Config, Endpoint, Identity};
 use crate::core::{self, Boot, Core, MemberId, Settings, VipSettings};
-use crate::guard::{Guard, GuardError, Ward, WardVip, clock};
+use crate::guard::{Guard, GuardError, Inherited, Ward, WardVip, clock};
 use crate::peers::{self, Peers, PeersError, gossip};
 use crate::proxy;
 use crate::telemetry::Tracing;
@@ -49,34 +49,52 @@ pub(super) struct Wards {
     keyring: Keyring,
     sender: MemberId,
     address: IpAddr,
-    vips: Vec<(core::VipId, Vec<std::net::Ipv4Addr>, String)>,
+    fence: Duration,
+    vips: Vec<(core::VipId, Vec<IpAddr>, String)>,
 }
 
 impl Wards {
-    /// Starts a guard with a boot id of its own.
-    pub(super) fn start(&self) -> Result<(Guard, Boot), GuardError> {
+    /// Starts a guard with a boot id of its own, and waits until nothing of an earlier life is left.
+    fn start(&self) -> Result<(Guard, Boot), GuardError> {
+        let (ward, boot) = self.ward(&[]);
+        Ok((Guard::start(&ward)?, boot))
+    }
+
+    /// Starts a successor, without waiting for it, that goes on with these holds.
+    pub(super) fn succeed(&self, holds: &[Option<Inherited>]) -> Result<(Guard, Boot), GuardError> {
+        let (ward, boot) = self.ward(holds);
+        Ok((Guard::begin(&ward)?, boot))
+    }
+
+    fn ward(&self, holds: &[Option<Inherited>]) -> (Ward, Boot) {
         let boot = Boot(random());
-        let vips = self.vips.iter().map(|(id, addresses, interface)| WardVip {
+        let vips = self.vips.iter().enumerate().map(|(at, (id, addresses, interface))| WardVip {
             id: *id,
             addresses: addresses.clone(),
             interface: interface.clone(),
+            inherited: holds.get(at).copied().flatten(),
         });
-        let guard = Guard::start(&Ward {
+        let ward = Ward {
             vips: vips.collect(),
             address: self.address,
+            fence: self.fence,
             sealer: self.keyring.sealer(Channel::Guard, self.sender, boot),
             sender: self.sender,
             boot,
-        })?;
-        Ok((guard, boot))
+        };
+        (ward, boot)
     }
 }
 
 /// Reads the file and takes what the host has to give.
 pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunError> {
-    let config = read(file)?;
+    let mut config = read(file)?;
     let digest = config::digest(&config);
     let identity = config::identify(&config, node, &ThisHost).map_err(|e| RunError::two_lines(2, &e))?;
+    let witness = config.cluster.witness.contains(&identity.name);
+    if witness {
+        only_vote(&mut config);
+    }
     let secret =
         config::read_secret(&config::secret_path(&config)).map_err(|e| RunError::two_lines(2, &e))?;
     let keyring = Keyring::new(secret.as_bytes(), &config.cluster.name);
@@ -86,17 +104,22 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     let tracing = tracing.map_err(|error| RunError::new(2, &error, error.hint()))?;
     let me = member_id(&identity.name);
 
-    let interfaces = interfaces(&config, &identity)?;
+    let interfaces = if witness { Vec::new() } else { interfaces(&config, &identity)? };
     let mine = peers::Identity { id: me, address: identity.address, boot: Boot(random()), cookies: random() };
     let unique: BTreeSet<String> = interfaces.iter().cloned().collect();
     ports_are_free(&config)?;
+    if let Some(name) = &config.proxy.congestion_control {
+        proxy::can_control_congestion(name).map_err(|error| refused_congestion_control(name, &error))?;
+    }
     missing_interface(&unique)?;
     let mut peers = Peers::open(&mine, &keyring, &Vec::from_iter(unique)).map_err(|e| refused_peers(&e))?;
     peers.know_always(known_addresses(&config));
     let admin = admin(&config)?;
 
     let vips = config.vips.iter().zip(interfaces);
-    let vips = vips.map(|(vip, interface)| (vip_id(&vip.name), ipv4(vip), interface)).collect();
+    let vips = vips
+        .map(|(vip, interface)| (vip_id(&vip.name), vip.addresses.iter().map(|a| a.ip).collect(), interface))
+        .collect();
     let gossip = gossip::Settings {
         name: identity.name.clone(),
         address: SocketAddr::new(identity.address, peers::PORT),
@@ -109,11 +132,11 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
         cookies: mine.cookies,
         own: std::collections::BTreeMap::new(),
     };
-    let wards = Wards { keyring, sender: me, address: identity.address, vips };
+    let mut core = Core::new(settings(&config, &identity, &digest), clock::now());
+    let wards = Wards { keyring, sender: me, address: identity.address, fence: core.fence_time(), vips };
     let (mut guard, boot) = wards.start().map_err(refused_guard)?;
     let listeners = listen(&config, &mut guard)?;
 
-    let mut core = Core::new(settings(&config, &identity, &digest), clock::now());
     core.set_guard(boot);
     for service in 0..config.services.len() {
         core.handle(core::Input::Listening { service, listening: true }, clock::now());
@@ -140,6 +163,16 @@ fn read(file: &Path) -> Result<Config, RunError> {
         tracing::warn!(line = lint.line, "{}", lint.message);
     }
     Ok(config)
+}
+
+/// A witness knows the VIPs that it votes on, and has nothing to serve.
+fn only_vote(config: &mut Config) {
+    config.services.clear();
+    config.checks.clear();
+    for vip in &mut config.vips {
+        vip.track.clear();
+        vip.priority = config::PerNode::all(1);
+    }
 }
 
 /// The interface of every VIP on this node.
@@ -184,22 +217,24 @@ fn ports_are_free(config: &Config) -> Result<(), RunError> {
 
 /// One listener for every worker, service and address.
 fn listen(config: &Config, guard: &mut Guard) -> Result<Vec<Vec<(usize, TcpListener)>>, RunError> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let config::Proxy { workers, backlog, congestion_control, .. } = &config.proxy;
+    let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut all = Vec::new();
     for _worker in 0..workers {
         let mut listeners = Vec::new();
         for (service, settings) in config.services.iter().enumerate() {
             for address in &settings.listen {
-                let listener =
-                    proxy::listen(*address, |socket, address| match socket.bind(&address.into()) {
-                        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                            guard.bind(socket.as_fd(), address).map_err(|error| match error {
-                                GuardError::Unreachable(error) => error,
-                                error => io::Error::other(error),
-                            })
-                        }
-                        bound => bound,
-                    });
+                let bind = |socket: &socket2::Socket, address: SocketAddr| match socket.bind(&address.into())
+                {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        guard.bind(socket.as_fd(), address).map_err(|error| match error {
+                            GuardError::Unreachable(error) => error,
+                            error => io::Error::other(error),
+                        })
+                    }
+                    bound => bound,
+                };
+                let listener = proxy::listen(*address, *backlog, congestion_control.as_deref(), bind);
                 listeners.push((service, listener.map_err(|error| refused_listener(*address, &error))?));
             }
         }
@@ -227,15 +262,6 @@ fn admin(config: &Config) -> Result<admin::Listeners, RunError> {
     Ok(admin::Listeners { tcp, socket })
 }
 
-fn ipv4(vip: &config::Vip) -> Vec<std::net::Ipv4Addr> {
-    let v4 = |address: &config::VipAddress| match address.ip {
-        IpAddr::V4(ip) => Some(ip),
-        // The file's judge has refused it.
-        IpAddr::V6(_) => None,
-    };
-    vip.addresses.iter().filter_map(v4).collect()
-}
-
 /// What the file says of where the others are; names are resolved later, and again and again.
 fn known_addresses(config: &Config) -> Vec<SocketAddr> {
     let seeds = config.cluster.seeds.iter().filter_map(|seed| match seed {
@@ -254,6 +280,7 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         base_priority: vip.priority.on(&identity.name).copied().unwrap_or(100),
         advertisement_interval: vip.advertisement_interval,
         preempt: vip.preempt.on(&identity.name).copied().unwrap_or(true),
+        proof: core::Proof::Answers,
         track: vip.track.iter().map(tracked).collect(),
     };
     let service = |service: &config::Service| core::ServiceSettings {
@@ -275,6 +302,8 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
             _ => SYNC_PATIENCE,
         },
         config: std::array::from_fn(|i| digest[i]),
+        majority_of: config.cluster.quorum.majority_of(),
+        witness: config.cluster.witness.contains(&identity.name),
         expected_peers: others.len() + names,
         vips: config.vips.iter().map(vip).collect(),
         services: config.services.iter().map(service).collect(),
@@ -300,6 +329,20 @@ fn refused_listener(address: SocketAddr, error: &io::Error) -> RunError {
         io::ErrorKind::AddrInUse => RunError::new(2, format!("{address} is in use"), hint),
         _ => RunError::new(2, format!("can't listen on {address}: {error}"), hint),
     }
+}
+
+fn refused_congestion_control(name: &str, error: &io::Error) -> RunError {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "net.ipv4.tcp_allowed_congestion_control says which of them need no CAP_NET_ADMIN".to_owned()
+        }
+        _ => {
+            let here = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control");
+            let here = here.unwrap_or_default();
+            format!("there are: {}; `modprobe tcp_{name}` may bring it", here.trim())
+        }
+    };
+    RunError::new(2, format!("no congestion control `{name}` to be had: {error}"), hint)
 }
 
 fn refused_peers(error: &PeersError) -> RunError {

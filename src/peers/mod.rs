@@ -28,8 +28,6 @@ use self::beacons::Beacons;
 
 /// Where nodes listen for each other.
 pub const PORT: u16 = 7780;
-/// Where nodes listen for holders.
-pub const BEACON_PORT: u16 = 7781;
 
 /// This node's mouth and ears among the nodes.
 pub struct Peers {
@@ -140,11 +138,12 @@ impl Peers {
 
     /// Everybody who is told.
     pub fn known(&self) -> Vec<SocketAddr> {
-        self.told().copied().collect()
+        self.known.iter().chain(self.introduced.keys()).copied().collect()
     }
 
-    fn told(&self) -> impl Iterator<Item = &SocketAddr> {
-        self.known.iter().chain(self.introduced.keys())
+    /// How many are told.
+    pub fn told(&self) -> usize {
+        self.known.len() + self.introduced.len()
     }
 
     /// Takes in whom a member hears: nodes that start together meet by it within a round trip, whatever becomes of
@@ -162,14 +161,19 @@ impl Peers {
     /// Tells everybody; over the VIPs' interfaces too when this node holds any. How many datagrams that were,
     /// by channel.
     pub fn advertise(&mut self, advertisement: Advertisement, holder: bool) -> (u64, u64) {
-        let body = message::encode(&Message::Advertisement(advertisement));
         // The beacon goes first: it is what a holder's own kernel, too, takes for a sign of life.
-        let beacons = if holder { self.beacons.send(&self.beacon_envelope.seal(&body)) } else { 0 };
-        let sealed = self.envelope.seal(&body);
-        for address in self.told() {
+        let beacons = if holder {
+            let beacon = Advertisement { beat: None, ..advertisement.clone() };
+            let body = message::encode(&Message::Advertisement(beacon));
+            self.beacons.send(&self.beacon_envelope.seal(&body))
+        } else {
+            0
+        };
+        let sealed = self.envelope.seal(&message::encode(&Message::Advertisement(advertisement)));
+        for address in self.known.iter().chain(self.introduced.keys()) {
             self.advertisements.send(&sealed, *address);
         }
-        (self.told().count() as u64, beacons)
+        (self.told() as u64, beacons)
     }
 
     /// Tells one member.
@@ -258,9 +262,11 @@ impl Peers {
             return match message {
                 Message::Resignation(resignation) => Ok(Input::GuardResigned { of: sender, resignation }),
                 // A guard has one word only.
-                Message::Advertisement(_) | Message::Probe | Message::Acknowledgement(_) => {
-                    Err(Reject::Malformed)
-                }
+                Message::Advertisement(_)
+                | Message::Probe
+                | Message::Acknowledgement(_)
+                | Message::Request(_)
+                | Message::Grant(_) => Err(Reject::Malformed),
             };
         }
         if let Message::Advertisement(advertisement) = &message {

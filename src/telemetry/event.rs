@@ -111,6 +111,10 @@ events! {
         "Another guard has started.";
     WARN "guard.trouble" GuardTrouble(error: &'a str)
         "The guard couldn't do something, or there is no guard.";
+    INFO "fence.up" FenceUp()
+        "The kernel itself ends the VIPs of a daemon that hangs.";
+    WARN "fence.missing" FenceMissing(reason: &'a str)
+        "It doesn't: only the lease ends those of a daemon that hangs together with its guard.";
     ERROR "worker.stuck" WorkerStuck()
         "A worker of the proxy doesn't turn: this node can't serve.";
     INFO "worker.turns" WorkerTurns()

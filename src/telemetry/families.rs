@@ -77,6 +77,12 @@ pub(super) const MEMBERS: Family = Family::gauge(
     "Members of the cluster as this node sees them, itself included.",
 );
 
+pub(super) const QUORUM_NODES: Family = Family::gauge(
+    "chinthe_quorum_nodes",
+    &["kind"],
+    "Nodes expected, needed to hold a VIP, and present as this node sees it; 0 where no majority has to agree.",
+);
+
 pub(super) const VIP_ACTIVE: Family =
     Family::gauge("chinthe_vip_active", &["vip"], "Whether this node holds the VIP.");
 pub(super) const VIP_PRESENT: Family = Family::gauge(
@@ -88,6 +94,11 @@ pub(super) const VIP_PRIORITY: Family = Family::gauge(
     "chinthe_vip_priority",
     &["vip", "kind"],
     "This node's priority for the VIP: as configured (base) and with all weights (effective).",
+);
+pub(super) const VIP_GRANTS: Family = Family::gauge(
+    "chinthe_vip_grants",
+    &["vip"],
+    "Members that grant the VIP to this node now, itself included; 0 where no majority has to agree.",
 );
 pub(super) const VIP_TRANSITIONS: Family = Family::counter(
     "chinthe_vip_transitions_total",
@@ -103,6 +114,11 @@ pub(super) const VIP_ANNOUNCEMENTS: Family = Family::counter(
     "chinthe_vip_announcements_total",
     &["vip", "kind"],
     "Gratuitous ARP packets and unsolicited neighbour advertisements sent.",
+);
+pub(super) const VIP_RESTORED: Family = Family::counter(
+    "chinthe_vip_addresses_restored_total",
+    &["vip"],
+    "Addresses of a VIP held here that somebody else removed and that were added again at once.",
 );
 pub(super) const FAILOVER: Family = Family::histogram(
     "chinthe_failover_duration_seconds",

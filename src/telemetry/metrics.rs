@@ -100,6 +100,7 @@ pub struct Metrics {
     transitions: IntCounterVec,
     conflicts: IntCounterVec,
     announcements: IntCounterVec,
+    restored: IntCounterVec,
     failover: HistogramVec,
     messages: IntCounterVec,
     rejections: IntCounterVec,
@@ -125,6 +126,7 @@ impl Metrics {
             transitions: counter(&registry, &families::VIP_TRANSITIONS)?,
             conflicts: counter(&registry, &families::VIP_CONFLICTS)?,
             announcements: counter(&registry, &families::VIP_ANNOUNCEMENTS)?,
+            restored: counter(&registry, &families::VIP_RESTORED)?,
             failover: histogram(&registry, &families::FAILOVER, &families::FAILOVER_BOUNDS)?,
             messages: counter(&registry, &families::PEER_MESSAGES)?,
             rejections: counter(&registry, &families::PEER_REJECTED)?,
@@ -157,6 +159,12 @@ impl Metrics {
     pub fn announcement(&self, vip: usize, kind: &'static str, n: u64) {
         let Some(vip) = self.names.vips.get(vip) else { return };
         self.announcements.with_label_values(&[vip.as_str(), kind]).inc_by(n);
+    }
+
+    /// Counts an address of VIP number `vip` that somebody else removed and that was added again.
+    pub fn address_restored(&self, vip: usize) {
+        let Some(vip) = self.names.vips.get(vip) else { return };
+        self.restored.with_label_values(&[vip.as_str()]).inc();
     }
 
     /// Counts the end of a takeover of VIP number `vip`: `announce` from the kernel's acknowledgement of the
@@ -210,6 +218,7 @@ impl Metrics {
             for (to, cause) in each(VipState::ALL, Cause::ALL) {
                 self.transitions.with_label_values(&[vip, to.as_str(), cause.as_str()]);
             }
+            self.restored.with_label_values(&[vip]);
             for source in families::CONFLICT_SOURCES {
                 self.conflicts.with_label_values(&[vip, source]);
             }

@@ -24,6 +24,8 @@ pub struct Sample {
     pub events_dropped: u64,
     /// The cluster as this node sees it, itself included.
     pub members: MemberCounts,
+    /// How many nodes are expected, needed and present, where a majority has to agree.
+    pub majority: [u64; 3],
     /// One for each VIP.
     pub vips: Vec<VipSample>,
     /// One for each service.
@@ -54,6 +56,8 @@ pub struct VipSample {
     pub base_priority: u8,
     /// The priority with all weights.
     pub effective_priority: u8,
+    /// How many members grant it to this node now.
+    pub grants: u64,
 }
 
 /// One service's traffic since the start.

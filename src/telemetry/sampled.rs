@@ -46,6 +46,9 @@ fn node(all: &mut Gathered, names: &Names, sample: &Sample) {
     ] {
         all.add(&families::MEMBERS, &[state], count as f64);
     }
+    for (kind, nodes) in ["expected", "needed", "present"].into_iter().zip(sample.majority) {
+        all.add(&families::QUORUM_NODES, &[kind], nodes as f64);
+    }
 }
 
 fn vip_series(all: &mut Gathered, vip: &str, sample: VipSample) {
@@ -53,6 +56,7 @@ fn vip_series(all: &mut Gathered, vip: &str, sample: VipSample) {
     all.add(&families::VIP_PRESENT, &[vip], yes(sample.address_present));
     all.add(&families::VIP_PRIORITY, &[vip, "base"], f64::from(sample.base_priority));
     all.add(&families::VIP_PRIORITY, &[vip, "effective"], f64::from(sample.effective_priority));
+    all.add(&families::VIP_GRANTS, &[vip], sample.grants as f64);
 }
 
 fn service_series(all: &mut Gathered, service: &str, sample: &ServiceSample) {

@@ -9,14 +9,19 @@ mod backends;
 mod browser;
 mod cluster;
 mod failover;
+mod fence;
+mod full_rate;
+mod guard;
 mod harness;
 mod lab;
 mod left_behind;
 mod logs;
+mod nftables;
 mod node;
 mod page;
 mod pair;
 mod prometheus;
+mod quorum;
 mod refusals;
 mod restart;
 mod scene;
@@ -41,6 +46,9 @@ fn main() -> ExitCode {
             left_behind::TESTS,
             pair::TESTS,
             failover::TESTS,
+            full_rate::TESTS,
+            fence::TESTS,
+            guard::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,
@@ -54,6 +62,7 @@ fn main() -> ExitCode {
             prometheus::TESTS,
             page::TESTS,
             traces::TESTS,
+            quorum::TESTS,
         ]
         .concat(),
     )

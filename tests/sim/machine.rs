@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chinthe::core::priority::Weight;
 use chinthe::core::{
-    Boot, Core, Mac, MemberId, ServiceSettings, Settings, Time, Tracked, VipId, VipSettings,
+    Boot, Core, Mac, MemberId, Proof, ServiceSettings, Settings, Time, Tracked, VipId, VipSettings,
 };
 
 use crate::clock::Clock;
@@ -130,12 +130,15 @@ pub(crate) fn settings(index: usize, nodes: usize, node: &Node, common: &Common)
         version: String::new(),
         sync_patience: Duration::ZERO,
         config: [0; 8],
+        majority_of: None,
+        witness: false,
         expected_peers: nodes - 1,
         vips: vec![VipSettings {
             id: VIP,
             base_priority: node.base,
             advertisement_interval: common.interval,
             preempt: node.preempt,
+            proof: Proof::Answers,
             track: service.into_iter().chain(checks).collect(),
         }],
         services: services.into_iter().collect(),

@@ -18,11 +18,6 @@ pub(crate) struct Outcome {
     pub(crate) hash: u64,
     /// What was violated, with the faults before it.
     pub(crate) failure: Option<String>,
-    pub(crate) mistaken: u32,
-    /// Two claims at once.
-    pub(crate) races: u32,
-    /// Two held that don't reach each other, but that a third one reaches.
-    pub(crate) relayed: Duration,
     /// The story, when it was asked for.
     pub(crate) lines: Vec<String>,
 }
@@ -50,15 +45,7 @@ pub(crate) fn run(seed: u64, trace: Trace) -> Outcome {
             Some(format!("at {at:?}: {what}"))
         });
         let failure = failure.map(|what| story(&what, seed, &common, &nodes, &faults));
-        Outcome {
-            nodes: nodes.len(),
-            hash: world.trace.hash(),
-            failure,
-            mistaken: world.judge.mistaken,
-            races: world.judge.races,
-            relayed: world.judge.relayed,
-            lines: world.trace.lines().to_vec(),
-        }
+        Outcome { nodes: nodes.len(), hash: world.trace.hash(), failure, lines: world.trace.lines().to_vec() }
     };
     world.trace.note(start, || format!("-- {common:?} {nodes:?} {:?} {:?}", faults.weather, faults.lateness));
 

@@ -194,6 +194,7 @@ fn member_state(member: &Member) -> Markup {
     };
     html! {
         span class=(class) { (member.state.as_str()) }
+        @if member.witness { " " small { "witness" } }
         @match member.admin {
             Some(admin @ (AdminState::Drain | AdminState::Maint)) => { " " span.said { (admin.as_str()) } }
             Some(AdminState::Ready) | None => {}
@@ -361,12 +362,19 @@ fn beliefs(shown: &Shown<'_>) -> Markup {
                     dd { @if *holds { "yes" } @else { span.doubt { "not yet" } } }
                 }
                 dt { "Members alive" } dd { (alive) " of " (status.members.len()) }
-                dt { "Quorum" } dd { (status.quorum) }
+                dt { "Quorum" }
+                dd {
+                    (status.quorum)
+                    @if let Some(majority) = &status.majority {
+                        ": " (majority.present) " of " (majority.expected_nodes) " here, " (majority.needed) " needed"
+                    }
+                }
                 @for vip in &status.vips {
                     dt { (vip.name) }
                     dd {
                         (vip.state.as_str()) " on " (vip.interface) ", priority " (vip.effective_priority)
                         " (base " (vip.base_priority) ")"
+                        @if let Some(reason) = &vip.fence_missing { ", no fence: " (reason) } @else { ", fence up" }
                     }
                 }
                 @if let Some(own) = own {

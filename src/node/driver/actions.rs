@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Driver;
 use super::telling::tell_of_backend;
-use crate::core::{Claimant, Mac, Member, MemberId, Message, Output, VipState};
+use crate::core::{Claimant, Mac, Member, MemberId, Message, Output};
 use crate::guard::{Guard, GuardError, clock};
 use crate::proxy::{Route, Routes, Target};
 use crate::telemetry::{Channel, Direction, Event};
@@ -15,8 +15,8 @@ impl Driver {
     pub(super) fn carry_out(&mut self, output: Output) {
         match output {
             Output::Advertise(advertisement) => {
-                let holder = self.core.elections().iter().any(|e| e.state() == VipState::Active);
-                let (sent, beacons) = self.peers.advertise(advertisement, holder);
+                let beacon = self.core.may_beacon(clock::now());
+                let (sent, beacons) = self.peers.advertise(advertisement, beacon);
                 self.metrics.messages(Channel::Advertisement, Direction::Out, sent);
                 self.metrics.messages(Channel::Beacon, Direction::Out, beacons);
             }
@@ -30,8 +30,12 @@ impl Driver {
             }
             Output::Announce { vip } => self.order(|guard| guard.announce(vip)),
             Output::ProbeAddress { vip, mac } => self.ask(|guard| guard.probe(vip, mac)),
-            Output::RoutesChanged => self.route(),
+            Output::RoutesChanged => {
+                self.news = true;
+                self.route();
+            }
             Output::BackendChanged { service, backend, change } => {
+                self.news = true;
                 let (service, backend) = self.names(service, backend);
                 tell_of_backend(service, backend, change);
             }

@@ -109,7 +109,7 @@ impl Driver {
     /// Once everybody who is heard has also said by gossip what there is to know, this node may serve.
     ///
     /// Either may come first: the advertisement or the gossip.
-    fn sync(&mut self) {
+    pub(super) fn sync(&mut self) {
         if self.hearsay.synced {
             return;
         }
@@ -124,7 +124,6 @@ impl Driver {
 
     /// Publishes what has changed.
     pub(super) fn gossip(&mut self) {
-        self.sync();
         let Some(gossip) = &self.hearsay.gossip else { return };
         let me = member_id(&self.identity.name);
         let own = directory::own(&self.core, &self.config, me, &self.digest, telemetry::VERSION);

@@ -55,7 +55,9 @@ impl Driver {
 
     /// The guard has told the network where a VIP is; the first time, that is the end of a takeover.
     pub(super) fn announced(&mut self, vip: usize, first: bool) {
-        self.metrics.announcement(vip, "garp", 1);
+        for address in &self.config.vips[vip].addresses {
+            self.metrics.announcement(vip, if address.ip.is_ipv4() { "garp" } else { "na" }, 1);
+        }
         if !first {
             return;
         }
@@ -96,16 +98,20 @@ impl Driver {
         self.proxy.counters().services.iter().map(|service| service.connections).sum()
     }
 
-    pub(super) fn tell_of_members(&mut self, now: Time) {
+    /// Tells what has become of members. True when there was anything.
+    pub(super) fn tell_of_members(&mut self, now: Time) -> bool {
+        let mut changed = false;
         for (_, member) in self.core.members().iter() {
             let (name, state) = (member.name(), member.state(now));
-            let Some((_, known)) = self.members.iter_mut().find(|(known, _)| known == name) else {
+            let Some(known) = self.members.get_mut(name) else {
                 let address = &member.address().to_string();
                 Event::MemberJoined { member: name, address, state: state.as_str() }.tell();
-                self.members.push((name.to_owned(), state));
+                self.members.insert(name.to_owned(), state);
+                changed = true;
                 continue;
             };
             let from = std::mem::replace(known, state);
+            changed |= from != state;
             match (from, state) {
                 (MemberState::Alive, MemberState::Alive)
                 | (MemberState::Suspect, MemberState::Suspect)
@@ -120,6 +126,7 @@ impl Driver {
                 (_, MemberState::Left) => Event::MemberLeft { member: name }.tell(),
             }
         }
+        changed
     }
 
     /// Every node says when it sees a VIP with another node than before. That nobody holds one is no news yet:

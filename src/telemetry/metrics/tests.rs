@@ -92,12 +92,14 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_log_lines_dropped_total", "counter"),
         ("chinthe_events_dropped_total", "counter"),
         ("chinthe_cluster_members", "gauge"),
+        ("chinthe_quorum_nodes", "gauge"),
         ("chinthe_vip_active", "gauge"),
         ("chinthe_vip_address_present", "gauge"),
         ("chinthe_vip_priority", "gauge"),
         ("chinthe_vip_transitions_total", "counter"),
         ("chinthe_vip_conflicts_total", "counter"),
         ("chinthe_vip_announcements_total", "counter"),
+        ("chinthe_vip_addresses_restored_total", "counter"),
         ("chinthe_failover_duration_seconds", "histogram"),
         ("chinthe_backend_up", "gauge"),
         ("chinthe_backend_check_up", "gauge"),
@@ -208,12 +210,14 @@ fn a_sample_is_shown_as_it_is() {
         config_reload_ok: true,
         log_lines_dropped: 7,
         events_dropped: 3,
+        majority: [3, 2, 3],
         members: MemberCounts { alive: 2, dead: 1, ..MemberCounts::default() },
         vips: vec![VipSample {
             active: true,
             address_present: true,
             base_priority: 101,
             effective_priority: 103,
+            grants: 2,
         }],
         services: vec![ServiceSample {
             connections_total: 100,
@@ -242,6 +246,8 @@ fn a_sample_is_shown_as_it_is() {
     is(r#"chinthe_cluster_members{state="suspect"}"#, 0.0);
     is(r#"chinthe_vip_priority{vip="vi_1",kind="effective"}"#, 103.0);
     is(r#"chinthe_vip_active{vip="vi_2"}"#, 0.0);
+    is(r#"chinthe_vip_grants{vip="vi_1"}"#, 2.0);
+    is(r#"chinthe_quorum_nodes{kind="needed"}"#, 2.0);
     is(r#"chinthe_service_connections_rejected_total{service="myweb",reason="no_backend"}"#, 3.0);
     is(r#"chinthe_service_connections_rejected_total{service="myweb",reason="resources"}"#, 0.0);
     is(r#"chinthe_service_connections_rejected_total{service="myweb",reason="moon"}"#, 1.0);
