@@ -99,6 +99,7 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_vip_transitions_total", "counter"),
         ("chinthe_vip_conflicts_total", "counter"),
         ("chinthe_vip_announcements_total", "counter"),
+        ("chinthe_vip_grants", "gauge"),
         ("chinthe_vip_addresses_restored_total", "counter"),
         ("chinthe_failover_duration_seconds", "histogram"),
         ("chinthe_backend_up", "gauge"),
