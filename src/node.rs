@@ -16,6 +16,7 @@ mod mailbox;
 mod service;
 mod snapshot;
 mod start;
+mod targets;
 mod throttle;
 mod watchdog;
 
@@ -26,23 +27,25 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 
 use crate::admin;
+use crate::config::{self, Config, Identity};
 use crate::guard::{clock, scheduling};
 use crate::peers::gossip::Gossip;
 use crate::proxy::{self, Plan, Proxy};
-use crate::telemetry::{self, Event as Told, Layout, Metrics, Record, log};
+use crate::telemetry::{self, Event as Told, Exposition, Layout, Metrics, Record, VipLayout, log};
 
 use self::driver::{Driver, Vip, hearsay::Hearsay};
 use self::mailbox::Event;
 use self::service::Service;
-use self::snapshot::Snapshot;
+use self::snapshot::{NodeFacts, Snapshot};
 use self::start::Prepared;
+use self::targets::Targets;
 
 /// How long a stopping node lets open connections end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -143,6 +146,27 @@ fn drain(proxy: &Proxy, moved: &[IpAddr]) {
     }
 }
 
+fn layout(config: &Config, identity: &Identity, digest: &str) -> Layout {
+    let vip = |vip: &config::Vip| VipLayout {
+        name: vip.name.clone(),
+        interface: vip.interface.on(&identity.name).cloned().unwrap_or_default(),
+        addresses: vip.addresses.iter().map(|address| address.ip.to_string()).collect(),
+    };
+    let service = |service: &config::Service| {
+        (service.name.clone(), service.backends.iter().map(|backend| backend.name.clone()).collect())
+    };
+    Layout {
+        version: telemetry::VERSION.into(),
+        revision: telemetry::REVISION.into(),
+        config_sha256: digest.into(),
+        cluster: config.cluster.name.clone(),
+        options: config.metrics,
+        vips: config.vips.iter().map(vip).collect(),
+        services: config.services.iter().map(service).collect(),
+        checks: config.checks.iter().map(|check| check.name.clone()).collect(),
+    }
+}
+
 /// What the log hands on.
 struct Telling {
     lost: log::Lost,
@@ -172,18 +196,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         tracing,
     } = prepared;
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let layout = Layout {
-        version: telemetry::VERSION,
-        revision: telemetry::REVISION,
-        config_sha256: &hex,
-        vips: config.vips.iter().map(|vip| vip.name.clone()).collect(),
-        services: config
-            .services
-            .iter()
-            .map(|s| (s.name.clone(), s.backends.iter().map(|b| b.name.clone()).collect()))
-            .collect(),
-    };
-    let metrics = Arc::new(Metrics::new(&layout).map_err(io::Error::other)?);
+    let metrics = Arc::new(Metrics::new(layout(&config, &identity, &hex)));
     Told::NodeStarted {
         node: &identity.name,
         version: telemetry::VERSION,
@@ -203,6 +216,9 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
     let hear = Arc::new(move |news| told.tell(Event::Gossip(news)));
     let gossip = Gossip::start(gossip, Arc::new(peers.mouth()?), hear)?;
     let (config, identity) = (Arc::new(config), Arc::new(identity));
+    let loaded = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let named = config.cluster.nodes.len().max(config.cluster.seeds.len());
+    let members_expected = config.cluster.quorum.majority_of().map_or(named, usize::from) as u64;
     let (snapshots, shown) = watch::channel(Arc::new(Snapshot::default()));
     let sources = {
         let (config, identity) = (Arc::clone(&config), Arc::clone(&identity));
@@ -213,6 +229,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
                 let proxy = proxy.clone();
                 move || proxy.upgrade().map(|proxy| proxy.counters()).unwrap_or_default()
             };
+            let for_targets = (config.cluster.name.clone(), shown.clone());
             let (for_metrics, for_status, for_ready, for_words, counted) =
                 (shown.clone(), shown.clone(), shown.clone(), shown, counters.clone());
             let lost = telling.lost;
@@ -220,9 +237,19 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
             admin::Sources {
                 events: entries(telling.events),
                 events_dropped: Box::new(move || lost_events.events()),
-                metrics: Box::new(move || {
+                metrics: Box::new(move |format| {
                     let snapshot = for_metrics.borrow().clone();
-                    metrics.render(&snapshot::sample(&snapshot, &counted(), &lost))
+                    let facts = NodeFacts {
+                        loaded,
+                        members_expected,
+                        log_lines_dropped: lost.lines(),
+                        events_dropped: lost.events(),
+                    };
+                    let format = match format {
+                        admin::MetricsFormat::Text => Exposition::Text,
+                        admin::MetricsFormat::OpenMetrics => Exposition::OpenMetrics,
+                    };
+                    metrics.render(format, &snapshot::sample(&snapshot, &counted(), facts))
                 }),
                 status: Box::new(move || {
                     let snapshot = for_status.borrow().clone();
@@ -230,6 +257,9 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
                 }),
                 alive: Box::new(|| Ok(())),
                 ready: Box::new(move || for_ready.borrow().conditions.clone()),
+                targets: Box::new(move || {
+                    admin::targets::groups(&for_targets.0, &for_targets.1.borrow().targets)
+                }),
                 words: Box::new(move || for_words.borrow().words.clone()),
                 change: Box::new(move |change, operator, answer| {
                     operators.tell(Event::Said { change, operator, answer });
@@ -239,6 +269,8 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         }
     };
     let service = Service::start(&config, admin, sender, sources)?;
+    let reachable = targets::reachable(config.admin.listen, identity.address);
+    let targets = Targets::own(&identity.name, reachable);
     let addresses = driver::known_addresses(&config);
     let guard_watch = watchdog::GuardWatch::new(core.guard_patience());
     let driver = Driver {
@@ -260,6 +292,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         members: BTreeMap::new(),
         was_ready: false,
         tracing,
+        targets,
         hearsay: Hearsay::new(gossip),
         throttle: throttle::Throttle::default(),
         guard_watch,

@@ -11,14 +11,17 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::changing;
 use super::events::Told;
+use super::negotiation::wants_open_metrics;
 use super::page;
 use super::problem::problem;
-use super::server::{Caller, Desk};
+use super::server::{Caller, Desk, MetricsFormat};
 use super::status::VipState;
 use super::telling;
 
 /// The content type that Prometheus asks for.
 const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// And to which it prefers this one.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const JSON: &str = "application/json";
 
@@ -51,10 +54,12 @@ const ADMINISTRATION: &str = "/api/v1/administration";
 
 fn read<B: Body>(request: &Request<B>, desk: &Desk) -> Reply {
     let respond: fn(&str, &Desk) -> Reply = match request.uri().path() {
+        "/metrics" if wants_open_metrics(request.headers()) => open_metrics,
         "/metrics" => metrics,
         "/livez" => livez,
         "/readyz" => readyz,
         "/api/v1/status" => status,
+        "/api/v1/prometheus/targets" => targets,
         ADMINISTRATION => words,
         EVENTS => telling::list,
         "/" => page::page,
@@ -88,7 +93,11 @@ pub(super) fn whole(reply: Reply) -> Response<Sent> {
 }
 
 fn metrics(_query: &str, desk: &Desk) -> Reply {
-    reply(StatusCode::OK, METRICS_TEXT, (desk.sources.metrics)())
+    reply(StatusCode::OK, METRICS_TEXT, (desk.sources.metrics)(MetricsFormat::Text))
+}
+
+fn open_metrics(_query: &str, desk: &Desk) -> Reply {
+    reply(StatusCode::OK, OPEN_METRICS, (desk.sources.metrics)(MetricsFormat::OpenMetrics))
 }
 
 fn livez(_query: &str, desk: &Desk) -> Reply {
@@ -128,6 +137,13 @@ fn status(_query: &str, desk: &Desk) -> Reply {
 
 fn words(_query: &str, desk: &Desk) -> Reply {
     let mut body = serde_json::to_vec(&(desk.sources.words)()).expect("text and numbers are always JSON");
+    body.push(b'\n');
+    reply(StatusCode::OK, JSON, body)
+}
+
+/// For `http_sd_configs`.
+fn targets(_query: &str, desk: &Desk) -> Reply {
+    let mut body = serde_json::to_vec(&(desk.sources.targets)()).expect("text and lists are always JSON");
     body.push(b'\n');
     reply(StatusCode::OK, JSON, body)
 }

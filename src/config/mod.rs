@@ -68,6 +68,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// Where this node answers its operators.
     pub admin: Admin,
+    /// How much of itself a node shows to Prometheus.
+    pub metrics: Metrics,
     /// How bytes are moved.
     pub proxy: Proxy,
     /// Commands whose outcome a VIP can track (keepalived's `vrrp_script`).
@@ -136,6 +138,29 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
 }
 
+/// `[metrics]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Metrics {
+    /// How much is shown of each backend.
+    pub detail: Detail,
+    /// Whether what boards for haproxy ask for is shown as well.
+    pub haproxy_compat: bool,
+    /// Whether what boards for keepalived ask for is shown as well.
+    pub keepalived_compat: bool,
+}
+
+/// `metrics.detail`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Detail {
+    /// Everything, on every node.
+    #[default]
+    Full,
+    /// Everything on a node that holds a VIP; elsewhere of each backend its verdicts alone.
+    Holder,
+    /// No series by backend: the service's alone.
+    Aggregate,
+}
+
 /// `[proxy]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
@@ -185,8 +210,29 @@ pub struct Vip {
     pub advertisement_interval: Duration,
     /// Whether a node takes the VIP from a living holder of lower priority.
     pub preempt: PerNode<bool>,
+    /// How a node makes sure that a silent holder's address is free.
+    pub probe: VipProbe,
     /// What adds to or takes from the priority.
     pub track: Vec<Track>,
+}
+
+/// A VIP's `probe`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VipProbe {
+    /// It asks the address, by ARP.
+    Address,
+    /// It waits until whatever the holder's kernel had has run out.
+    None,
+}
+
+impl VipProbe {
+    /// As the file has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::None => "none",
+        }
+    }
 }
 
 /// One address of a VIP; the prefix is what the operator wrote, for comparison with the subnet only.

@@ -170,6 +170,15 @@ settings! {
         "Holds the token that changes over TCP need: 16 characters or more, not readable by others; \
          without it changes come by the socket alone.";
 
+    "metrics", Kind::Table, Optional(""),
+        "How much of itself a node shows to Prometheus.";
+    "metrics.detail", Kind::Word(&["full", "holder", "aggregate"], &[]), Default("\"full\""),
+        "Series by backend: full has all on every node; holder has them on a node that holds a virtual IP, and elsewhere its verdicts alone; aggregate has none.";
+    "metrics.haproxy_compat", Kind::Flag, Default("false"),
+        "Whether to show haproxy_* as well, for boards and alerts that were made for haproxy.";
+    "metrics.keepalived_compat", Kind::Flag, Default("false"),
+        "Whether to show keepalived_* as well, for boards and alerts that were made for keepalived.";
+
     "proxy", Kind::Table, Optional(""),
         "How bytes are moved.";
     "proxy.workers", Kind::Integer(1, 256), Aside("2"),
@@ -218,6 +227,8 @@ settings! {
         "How often every node tells the others that it is there, 10ms to 40s; a lost holder is noticed after one and a half.";
     "vip.preempt", Kind::PerNode(&Kind::Flag), Default("true"),
         "Whether a node takes it from a living holder of lower priority: for all nodes, or { ha2 = false } and true for the others.";
+    "vip.probe", Kind::Word(&["address", "none"], &[]), Default("\"address\""),
+        "How a node makes sure that a silent holder's address is free: address asks it, by ARP. none, for networks where nobody answers that, waits 4.85s instead: the longest hold and the kernel's lease.";
     "vip.track", Kind::Rows, Optional("[{ service = \"myweb\", weight = 2 }, { check = \"chk_disk\", weight = -10 }]"),
         "What adds to or takes from the priority; without it the priority alone counts.";
     "vip.track.service", Kind::Name, Optional("\"myweb\""),

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use super::file::{At, FromScalar, Section};
 use super::report::{Findings, did_you_mean, shown};
 use super::{
-    Admin, Backend, Balance, Check, Cluster, Config, Endpoint, HealthCheck, PerNode, ProbeKind, Proxy,
-    Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress,
+    Admin, Backend, Balance, Check, Cluster, Config, Detail, Endpoint, HealthCheck, Metrics, PerNode,
+    ProbeKind, Proxy, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress, VipProbe,
 };
 
 /// Makes the configuration, noting what can't be.
@@ -28,8 +28,9 @@ pub(super) fn resolve(file: &Section, findings: &mut Findings<'_>) -> Config {
     unique_names(file, findings);
     unique_vip_addresses(file, findings);
     unique_listeners(file, &admin, findings);
+    let metrics = metrics(part("metrics"));
     let proxy = proxy(part("proxy"));
-    Config { cluster: cluster(part("cluster"), findings), admin, proxy, checks, vips, services }
+    Config { cluster: cluster(part("cluster"), findings), admin, metrics, proxy, checks, vips, services }
 }
 
 fn cluster(section: &Section, findings: &mut Findings<'_>) -> Cluster {
@@ -85,6 +86,19 @@ fn admin(section: &Section) -> Admin {
     }
 }
 
+fn metrics(section: &Section) -> Metrics {
+    Metrics {
+        detail: match section.get::<String>("detail").as_deref() {
+            Some("holder") => Detail::Holder,
+            Some("aggregate") => Detail::Aggregate,
+            // What else it may be the table of options says.
+            Some(_) | None => Detail::Full,
+        },
+        haproxy_compat: section.get("haproxy_compat").unwrap_or_default(),
+        keepalived_compat: section.get("keepalived_compat").unwrap_or_default(),
+    }
+}
+
 fn proxy(section: &Section) -> Proxy {
     Proxy {
         workers: size(section, "workers"),
@@ -116,6 +130,10 @@ fn vip(section: &Section, known: &Known, findings: &mut Findings<'_>) -> Vip {
         priority: narrow(per_node(section, "priority")),
         advertisement_interval: section.get("advertisement_interval").unwrap_or_default(),
         preempt: per_node(section, "preempt"),
+        probe: match section.get::<String>("probe").as_deref() {
+            Some("none") => VipProbe::None,
+            Some(_) | None => VipProbe::Address,
+        },
         track: tracks(section, known, findings),
     }
 }

@@ -287,20 +287,24 @@ fn vip_address(text: &str) -> Result<VipAddress, Misfit> {
     let Ok(ip) = host.parse::<IpAddr>() else {
         return Err(no_address(text, "write it like 192.168.56.69/24 or 192.168.56.69"));
     };
-    let IpAddr::V4(v4) = ip else {
-        let message = format!("{}: IPv6 addresses are not available yet", shown(text));
-        return Err(Misfit::new(message, "use an IPv4 address"));
+    let (unheld, longest) = match ip {
+        IpAddr::V4(ip) => (ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast(), 32),
+        // A link-local address is of one link only, and a mapped one isn't IPv6 on the wire.
+        IpAddr::V6(ip) => {
+            let of_no_use = ip.is_unicast_link_local() || ip.to_ipv4_mapped().is_some();
+            (ip.is_unspecified() || ip.is_multicast() || of_no_use, 128)
+        }
     };
-    if v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() {
+    if unheld {
         let message = format!("{} can't be held by a node", shown(text));
         return Err(Misfit::new(message, "use a free address of the clients' network"));
     }
     let prefix = match prefix.map(str::parse::<u8>) {
         None => None,
-        Some(Ok(bits @ 1..=32)) => Some(bits),
+        Some(Ok(bits)) if (1..=longest).contains(&bits) => Some(bits),
         Some(_) => {
             let message = format!("the prefix of {} is out of range", shown(text));
-            return Err(Misfit::new(message, "use /1 to /32, or none"));
+            return Err(Misfit::new(message, format!("use /1 to /{longest}, or none")));
         }
     };
     Ok(VipAddress { ip, prefix })

@@ -234,6 +234,8 @@ impl Election {
             suspects: self.suspects(),
             claims: self.claims(),
             hears,
+            answered: matches!(&self.state, State::Backup(Watch::Suspecting(suspicion))
+                if suspicion.is_answered(self.patience(around))),
             disputed: others + usize::from(self.hold_until().is_some()) > 1,
         }
     }

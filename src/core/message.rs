@@ -84,6 +84,8 @@ pub struct VipAdvertisement {
     pub claims: bool,
     /// The other member that it hears holding the VIP; the best of them if it hears several.
     pub hears: Option<Holder>,
+    /// It suspects the holder, and the address has answered it lately: the holder's kernel still has it.
+    pub answered: bool,
     /// It hears several holders, itself included.
     pub disputed: bool,
 }

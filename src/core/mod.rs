@@ -237,6 +237,11 @@ impl Core {
         &self.elections
     }
 
+    /// The checks, in the file's order.
+    pub fn checks(&self) -> &[Health] {
+        &self.checks
+    }
+
     /// The services, in the file's order.
     pub fn services(&self) -> &[Service] {
         &self.services
@@ -381,17 +386,18 @@ impl Core {
     }
 
     fn advertise_if_due(&mut self, now: Time) {
-        if now >= self.feed_at {
-            self.feed_at = now + FEED.min(self.interval);
+        if now >= self.advertise_at {
+            self.advertise_now = true;
+        }
+        // With every beacon, so that the hold ends before the fence that the beacon keeps open.
+        if self.advertise_now || now >= self.feed_at {
+            self.feed_at = now + FEED;
             for (vip, election) in self.elections.iter().enumerate() {
                 if election.hold_until().is_some() {
                     let until = self.grants(vip, now).bound(now + hold_time(self.interval));
                     self.outputs.push_back(Output::Hold { vip, until, term: election.term() });
                 }
             }
-        }
-        if now >= self.advertise_at {
-            self.advertise_now = true;
         }
         if std::mem::take(&mut self.advertise_now) {
             let advertisement = self.beat(now);

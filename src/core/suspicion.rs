@@ -43,6 +43,8 @@ pub(super) struct Suspicion {
     silent_since: Time,
     /// From when on enough have gone unanswered.
     proven_at: Option<Time>,
+    /// The latest probes, or those before them, have been answered.
+    answered: bool,
     /// When the address was first heard answering without a sealed word: by a member, and by a stranger.
     answered_since: [Option<Time>; 2],
 }
@@ -87,6 +89,7 @@ impl Suspicion {
             confirmed: 0,
             silent_since: now,
             proven_at: None,
+            answered: false,
             answered_since: [None; 2],
         }
     }
@@ -156,13 +159,20 @@ impl Suspicion {
         let believed = by_ip || now.since(since) < LEFTOVER;
         if believed && (known || self.holder.is_none()) {
             self.forget_silence(now);
+            self.answered = true;
         }
         !known
+    }
+
+    /// Whether the address has answered lately: of a proof, not even half is there.
+    pub(super) fn is_answered(&self, patience: Patience) -> bool {
+        self.answered && self.confirmed * 2 <= self.enough(patience)
     }
 
     /// Nothing seen or heard so far proves anything: this node was late itself, or another knows better.
     pub(super) fn start_afresh(&mut self, now: Time) {
         self.forget_silence(now);
+        self.answered = false;
         self.answered_since = [None; 2];
         self.next_probe_at = now;
     }

@@ -17,6 +17,9 @@ pub(super) const REFRESH: Duration = Duration::from_millis(500);
 /// An address removed by somebody else more often than this within [`REMOVALS_WITHIN`] is let go.
 const REMOVALS: usize = 3;
 const REMOVALS_WITHIN: Duration = Duration::from_secs(10);
+/// A fence found shut around a fed hold so often within the time stays so: beacons don't leave at all.
+const FOUND_SHUT: usize = 2;
+const FOUND_SHUT_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the guard knows of one VIP.
 #[derive(Debug)]
@@ -31,6 +34,7 @@ pub(super) struct Vip {
     /// When it last answered.
     pub(super) answered_by_ip: Option<Time>,
     removals: Vec<Time>,
+    found_shut: Vec<Time>,
 }
 
 /// A VIP whose addresses the kernel has.
@@ -49,7 +53,8 @@ impl Hold {
     /// From the kernel's acknowledgement of a lease that was asked for at `leased_at`.
     pub(super) fn new(until: Time, term: u32, leased_at: Time, now: Time) -> Self {
         let leased_until = leased_at + LEASE;
-        Self { until: until.min(leased_until), term, announcements: Announcements::start(now), leased_until }
+        let announcements = Announcements::start(now);
+        Self { until: until.min(leased_until), term, announcements, leased_until }
     }
 
     /// It goes on up to `until`, as far as the lease reaches. Up to when it does.
@@ -68,7 +73,16 @@ impl Hold {
 impl Vip {
     pub(super) fn new(id: u64, addresses: Vec<IpAddr>, interface: usize) -> Self {
         let (asked_by_ip, answered_by_ip) = (None, None);
-        Self { id, addresses, interface, hold: None, asked_by_ip, answered_by_ip, removals: Vec::new() }
+        Self {
+            id,
+            addresses,
+            interface,
+            hold: None,
+            asked_by_ip,
+            answered_by_ip,
+            removals: Vec::new(),
+            found_shut: Vec::new(),
+        }
     }
 
     /// Somebody else has removed an address of a held VIP: whether to let go rather than to add it again.
@@ -76,6 +90,13 @@ impl Vip {
         self.removals.retain(|at| now.since(*at) <= REMOVALS_WITHIN);
         self.removals.push(now);
         self.removals.len() >= REMOVALS
+    }
+
+    /// The fence was found shut around it although its hold was fed: whether that happens again and again.
+    pub(super) fn shut_too_often(&mut self, now: Time) -> bool {
+        self.found_shut.retain(|at| now.since(*at) <= FOUND_SHUT_WITHIN);
+        self.found_shut.push(now);
+        self.found_shut.len() >= FOUND_SHUT
     }
 
     /// When there is something to do next.

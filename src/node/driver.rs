@@ -28,6 +28,7 @@ use crate::config::{Config, Endpoint, Identity};
 use crate::core::{Core, Input, MemberState, Output, Time};
 use crate::guard::{Guard, clock};
 use crate::peers::{self, Peers};
+use crate::probe;
 use crate::proxy::{self, Proxy};
 use crate::telemetry::{self, Channel, Direction, Event as Told, Metrics, Tracing, milliseconds};
 use crate::wire::seal;
@@ -38,6 +39,7 @@ use super::mailbox::{Event, Mailbox};
 use super::service::Prober;
 use super::snapshot::{self, Snapshot, VipFacts};
 use super::start::Wards;
+use super::targets::Targets;
 use super::throttle::Throttle;
 use super::watchdog::{GuardWatch, WorkerWatch};
 
@@ -81,6 +83,7 @@ pub(super) struct Driver {
     pub(super) tracing: Option<Tracing>,
     /// Whether the node was last told to be able to serve.
     pub(super) was_ready: bool,
+    pub(super) targets: Targets,
     pub(super) hearsay: Hearsay,
     pub(super) throttle: Throttle,
     pub(super) guard_watch: GuardWatch,
@@ -135,8 +138,12 @@ impl Driver {
             let deadline = self.deadline();
             self.wait(deadline);
             let now = clock::now();
+            if now >= deadline {
+                self.metrics.late(now.since(deadline));
+            }
             if now.since(deadline) > LATE.max(self.core.interval() / 2) {
                 Told::NodeLate { late_ms: milliseconds(now.since(deadline)) }.tell();
+                self.metrics.stalled();
                 self.worker_watch.start_afresh(now);
                 self.guard_watch.start_afresh(now);
                 self.handle(Input::Stalled);
@@ -244,7 +251,7 @@ impl Driver {
     }
 
     fn rejected(&mut self, channel: seal::Channel, reason: seal::Reject) {
-        self.metrics.rejected(counted(channel), reason.as_str());
+        self.metrics.rejected(counted(channel), reason.as_str(), 1);
         if reason == seal::Reject::Unproven {
             // Every acquaintance begins with it.
             return;
@@ -282,12 +289,13 @@ impl Driver {
         }
     }
 
-    fn probed(&mut self, result: &crate::probe::ProbeResult) {
+    fn probed(&mut self, result: &probe::ProbeResult) {
         let (service, backend) = (result.service, result.backend);
         let moved = result.address.filter(|address| self.addresses[service][backend] != Some(*address));
         if let Some(address) = moved {
             self.addresses[service][backend] = Some(address);
         }
+        self.metrics.probed(service, backend, result.outcome.map_err(probe::ProbeFailure::as_str));
         if let Err(failure) = &result.outcome {
             let (service, backend) = self.names(service, backend);
             tracing::debug!(service, backend, reason = failure.as_str(), "probe failed");
@@ -351,6 +359,7 @@ impl Driver {
             now,
         );
         self.gossip();
+        let snapshot = Snapshot { targets: self.targets.addresses(), ..snapshot };
         self.snapshots.send_replace(Arc::new(snapshot));
         self.published_at = now;
     }

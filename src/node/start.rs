@@ -280,7 +280,10 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         base_priority: vip.priority.on(&identity.name).copied().unwrap_or(100),
         advertisement_interval: vip.advertisement_interval,
         preempt: vip.preempt.on(&identity.name).copied().unwrap_or(true),
-        proof: core::Proof::Answers,
+        proof: match vip.probe {
+            config::VipProbe::Address => core::Proof::Answers,
+            config::VipProbe::None => core::Proof::Time,
+        },
         track: vip.track.iter().map(tracked).collect(),
     };
     let service = |service: &config::Service| core::ServiceSettings {

@@ -131,7 +131,7 @@ fn encode_advertisement(out: &mut Vec<u8>, advertisement: &Advertisement) {
         out.extend(vip.vip.0.to_be_bytes());
         out.push(state_code(vip.state));
         out.push(vip.effective_priority);
-        let flags = [vip.preempt, vip.suspects, vip.claims, vip.disputed, vip.hears.is_some()];
+        let flags = [vip.preempt, vip.suspects, vip.claims, vip.disputed, vip.hears.is_some(), vip.answered];
         out.push(flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag)));
         out.extend(vip.term.to_be_bytes());
         out.extend(vip.mac.0);
@@ -168,7 +168,8 @@ fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeEr
             return Err(DecodeError::Malformed);
         }
         let flags = input.byte()?;
-        let [preempt, suspects, claims, disputed, hears] = [0, 1, 2, 3, 4].map(|bit| flags >> bit & 1 == 1);
+        let [preempt, suspects, claims, disputed, hears, answered] =
+            [0, 1, 2, 3, 4, 5].map(|bit| flags >> bit & 1 == 1);
         let term = input.u32()?;
         let mac = Mac(input.bytes()?);
         let hears =
@@ -183,6 +184,7 @@ fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeEr
             suspects,
             claims,
             hears,
+            answered,
             disputed,
         })
     })?;
@@ -332,6 +334,7 @@ mod tests {
                 suspects: false,
                 claims: true,
                 hears: Some(Holder { member: MemberId(3), term: 3 }),
+                answered: true,
                 disputed: true,
             }],
             heard: ["192.0.2.1", "2001:db8::1"]

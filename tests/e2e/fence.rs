@@ -16,6 +16,10 @@ pub(crate) const TESTS: &[Test] = &[
     Test::inside("fence::a_flush_during_a_hang_leaves_it_to_the_lease", a_flush_during_a_hang),
     Test::inside("fence::a_table_that_is_flushed_is_put_up_again", a_flushed_table_is_put_up_again),
     Test::inside("fence::a_table_that_is_removed_again_and_again_is_given_up", a_stubborn_flusher),
+    Test::inside(
+        "fence::a_firewall_that_stops_the_beacons_stops_the_fence_and_not_the_vip",
+        a_firewall_that_stops_the_beacons,
+    ),
     Test::inside("fence::a_stop_leaves_no_table", a_stop_leaves_no_table),
     Test::inside("fence::a_table_that_nobody_tends_becomes_inert", an_orphaned_table_becomes_inert),
     Test::inside("fence::another_interface_never_says_that_the_vip_is_there", another_interface),
@@ -120,6 +124,42 @@ fn a_stubborn_flusher(sandbox: Sandbox) -> Outcome {
     assert!(why.contains("again and again"), "{status}");
     assert_eq!(scene::holder(ha1).as_deref(), Some("ha1"), "the VIP stays");
     scene.assert_one_answerer();
+    Ok(())
+}
+
+fn a_firewall_that_stops_the_beacons(sandbox: Sandbox) -> Outcome {
+    let lab = scene::post(sandbox).without_daemons().start()?;
+    let rules = "add table ip strict; \
+        add chain ip strict output { type filter hook output priority 0; }; \
+        add rule ip strict output udp dport 7781 drop";
+    for node in lab.nodes() {
+        match node.machine().command("nft").arg(rules).status() {
+            Ok(status) => assert!(status.success(), "nft refused the rules"),
+            Err(e) if std::env::var("CHINTHE_REQUIRE_PEERS").is_ok_and(|value| value == "1") => {
+                return Err(format!("nft: {e}").into());
+            }
+            Err(e) => {
+                println!("skipped: nft: {e}; to install it: sudo apt-get install nftables");
+                return Ok(());
+            }
+        }
+        node.start()?;
+    }
+    let witness = lab.witness(VIP)?;
+    let ha1 = lab.node("ha1")?;
+    let mut status = serde_json::Value::Null;
+    lab.wait_for("ha1 to do without the fence", PATIENCE, || {
+        status = ha1.status().unwrap_or_default();
+        status["vips"][0]["fence"] == "off"
+    })?;
+    let why = status["vips"][0]["fence_missing"].as_str().unwrap_or_default();
+    assert!(why.contains("7781") && why.contains("eth1"), "{status}");
+    lab.wait_for("ha1 to answer", PATIENCE, || witness.holder().as_deref() == Some("ha1"))?;
+    // And to go on: fifty answers in a row are a second.
+    let answers = || witness.spans().last().map_or(0, |span| span.answers);
+    let before = answers();
+    lab.wait_for("fifty more answers", PATIENCE, || answers() >= before + 50)?;
+    assert_eq!(witness.double_answers(), 0);
     Ok(())
 }
 

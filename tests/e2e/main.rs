@@ -6,6 +6,7 @@
 
 mod administration;
 mod backends;
+mod boards;
 mod browser;
 mod cluster;
 mod failover;
@@ -13,6 +14,7 @@ mod fence;
 mod full_rate;
 mod guard;
 mod harness;
+mod ipv6;
 mod lab;
 mod left_behind;
 mod logs;
@@ -46,9 +48,10 @@ fn main() -> ExitCode {
             left_behind::TESTS,
             pair::TESTS,
             failover::TESTS,
-            full_rate::TESTS,
             fence::TESTS,
             guard::TESTS,
+            ipv6::TESTS,
+            full_rate::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
             words::TESTS,
             thirty::TESTS,
             prometheus::TESTS,
+            boards::TESTS,
             page::TESTS,
             traces::TESTS,
             quorum::TESTS,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chinthe::core::{Time, VipState};
 
+use crate::daemon::GUARD_PATIENCE;
 use crate::kernel::{LEASE, SLACK};
 use crate::world::World;
 
@@ -40,6 +41,8 @@ struct Pair {
     double: Option<Time>,
     /// And don't, but a third one reaches both.
     relayed: Option<Time>,
+    /// And don't.
+    apart: Option<Time>,
 }
 
 impl Judge {
@@ -105,13 +108,17 @@ impl Judge {
                 let pair = &mut self.pairs[a * machines + b];
                 pair.double = (both && joined).then(|| pair.double.unwrap_or(world.now));
                 pair.relayed = relayed.then(|| pair.relayed.unwrap_or(world.now));
-                let Pair { double, relayed } = *pair;
+                pair.apart = (both && !joined).then(|| pair.apart.unwrap_or(world.now));
+                let Pair { double, relayed, apart } = *pair;
                 if let Some(since) = double {
                     self.double = self.double.max(world.now.since(since));
                     self.double_holder(world, a, b, since);
                 }
                 if let Some(since) = relayed {
                     self.double_relayed(world, a, b, since);
+                }
+                if let (true, Some(since)) = (world.common.majority, apart) {
+                    self.double_apart(world, a, b, since);
                 }
             }
         }
@@ -158,6 +165,17 @@ impl Judge {
         }
     }
 
+    /// With a majority's grants there are never two, whoever reaches whom; but the lease of a daemon and guard that
+    /// are dead, hang or were paused may outlast the promises.
+    fn double_apart(&mut self, world: &World, a: usize, b: usize, since: Time) {
+        let leftover = LEASE + SLACK + ROUND_TRIPS + world.lateness;
+        let whole = |index: usize| self.whole_since[index].is_some_and(|whole| whole + leftover <= since);
+        if whole(a) && whole(b) || world.now > since + leftover {
+            let text = format!("n{} and n{} both answer since {since:?}, each by a majority", a + 1, b + 1);
+            self.violate(world.now, text);
+        }
+    }
+
     /// What a core says that it holds, its kernel has.
     fn claim(&mut self, world: &World, index: usize) {
         let machine = &world.machines[index];
@@ -171,7 +189,9 @@ impl Judge {
             .max(daemon.claims.1)
             .max(daemon.running_since)
             .max(machine.back_since);
-        if world.now.since(since) > STALE_CLAIM + world.lateness {
+        // A guard that hangs says nothing until it is replaced.
+        let silent = if machine.is_whole() { Duration::ZERO } else { GUARD_PATIENCE };
+        if world.now.since(since) > STALE_CLAIM + silent + world.lateness {
             let text = format!("n{} claims an address that its kernel lacks since {since:?}", index + 1);
             self.violate(world.now, text);
         }
@@ -196,8 +216,11 @@ pub(crate) fn converged(world: &World) -> Result<Option<usize>, String> {
     let holders: Vec<usize> = machines.filter(|(_, m)| m.answers()).map(|(index, _)| index).collect();
     let candidates: Vec<(usize, u8)> =
         (0..world.machines.len()).filter_map(|index| Some((index, stands(world, index)?))).collect();
+    let running = world.machines.iter().filter(|machine| machine.daemon_runs() && machine.link).count();
+    let lacks_majority = world.common.majority && running <= world.machines.len() / 2;
     let holder = match *holders {
-        [] if candidates.is_empty() => None,
+        [] if candidates.is_empty() || lacks_majority => None,
+        [holder] if lacks_majority => return Err(format!("n{} holds it without a majority", holder + 1)),
         [] => return Err(format!("nobody holds it, of {candidates:?}")),
         [holder] => Some(holder),
         _ => return Err(format!("{holders:?} hold it")),

@@ -17,7 +17,12 @@ const SEEDS: u64 = 1000;
 /// * `0x79`: two holders answered each other's announcements without end.
 /// * `0x9a`, `0x957`: a node that had been stopped took the VIP on an old resignation, with the new holder's
 ///   word waiting behind it.
-const ONCE_FAILED: [u64; 3] = [0x79, 0x9a, 0x957];
+/// * `0xa7`, `0x104`, `0x1ce`, `0x27b`, `0x355`: a node that had just started, and had heard too little to know how
+///   much gets lost, took a VIP after five unanswered broadcasts.
+/// * `0x784`: the named successor of one of two holders took the VIP at once; the other was only silent.
+/// * `0x2f3`: two nodes took a released VIP in the same instant: neither had heard the other for two intervals.
+/// * `0x80d`: a node that a leftover's answers didn't reach took the VIP, and handed it to one whom they did reach.
+const ONCE_FAILED: [u64; 11] = [0x79, 0x9a, 0x957, 0xa7, 0x104, 0x1ce, 0x27b, 0x355, 0x784, 0x2f3, 0x80d];
 
 #[test]
 fn sweep() {

@@ -82,6 +82,12 @@ impl Election {
             (Watch::Following { holder, .. }, Event::Stalled) => {
                 Watch::Following { holder, suspect_at: now + around.interval * 3 / 2 }
             }
+            // What answers isn't what was released: whoever released it hadn't heard the suspect's kernel.
+            (Watch::Suspecting(suspicion), Event::Resigned { known_holder: true, .. })
+                if suspicion.is_answered(self.patience(around)) =>
+            {
+                Watch::Suspecting(suspicion)
+            }
             (
                 Watch::Following { .. } | Watch::Suspecting(_),
                 Event::Resigned { successor, known_holder: true },

@@ -1,7 +1,8 @@
 //! What the other members say of a VIP: before this node takes it, and while it holds it.
 //!
 //! A member's advertisement says whom it hears holding the VIP, and how long ago it heard whom. That is a second
-//! opinion on a holder that is silent here, and the only word of one that this node can't hear at all.
+//! opinion on a holder that is silent here, and the only word of one that this node can't hear at all. A suspect's
+//! address that doesn't answer here may answer elsewhere, too: its kernel still has it.
 
 use super::{Election, Surroundings};
 use crate::core::member::Member;
@@ -18,9 +19,13 @@ pub(super) struct Claims {
 }
 
 impl Election {
-    /// Whether a member hears somebody hold the VIP.
+    /// Whether a member hears somebody hold the VIP, or has an answer from its address.
     pub(super) fn contradicted(&self, around: &Surroundings<'_>) -> bool {
-        around.members.present(around.now).any(|(_, member)| self.named_by(member, around).is_some())
+        let answered = |member: &Member| {
+            member.is_fresh(around.now) && member.part(self.id).is_some_and(|part| part.answered)
+        };
+        let mut members = around.members.present(around.now);
+        members.any(|(_, member)| answered(member) || self.named_by(member, around).is_some())
     }
 
     /// The members that may be alive, and have said nothing since a moment.

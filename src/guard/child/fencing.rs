@@ -8,6 +8,7 @@ use crate::core::Time;
 use crate::guard::clock::now;
 use crate::guard::fence::{Fence, Fenced};
 use crate::guard::protocol::Report;
+use crate::wire::beacon;
 
 /// Tries in a row: interfaces come and go while the fence is put up on them.
 const TRIES: usize = 3;
@@ -23,7 +24,7 @@ impl Guard {
                     return;
                 }
             };
-            let Some(fence) = &self.fence else { return };
+            let Some(fence) = self.fence.as_ref().filter(|fence| !fence.is_given_up()) else { return };
             let now = now();
             let vips: Vec<Fenced> = (0..self.vips.len())
                 .map(|vip| {
@@ -60,23 +61,52 @@ impl Guard {
     }
 
     /// Takes it away from around a VIP that the kernel doesn't have any more.
-    pub(super) fn leave_fence(&self, vip: usize) {
-        if let Some(fence) = &self.fence {
+    pub(super) fn leave_fence(&mut self, vip: usize) {
+        if let Some(fence) = &mut self.fence {
             fence.leave(&self.vips[vip].addresses);
         }
     }
 
-    /// Keeps it around everything that is held.
-    pub(super) fn refresh_fence(&self) {
+    /// Keeps it around everything that is held, and looks whether it is open there.
+    pub(super) fn refresh_fence(&mut self) {
         let held = self.vips.iter().filter(|vip| vip.hold.is_some());
         let addresses: Vec<IpAddr> = held.flat_map(|vip| vip.addresses.iter().copied()).collect();
-        if let Some(fence) = &self.fence {
-            fence.refresh(&addresses);
+        let Some(fence) = self.fence.as_mut().filter(|fence| fence.missing().is_none()) else { return };
+        fence.refresh(&addresses);
+        for address in addresses {
+            fence.look_at(address);
+        }
+    }
+
+    /// Lets go of what the fence was found shut around: somebody may take it anew. Where that happens again, beacons
+    /// don't leave, and nobody would reach the VIP on any node: then the fence is taken down for good.
+    async fn let_go_of_the_silent(&mut self) {
+        let silent = self.fence.as_mut().map(Fence::silent).unwrap_or_default();
+        let now = now();
+        for at in 0..self.vips.len() {
+            let vip = &mut self.vips[at];
+            if vip.hold.is_none() || !vip.addresses.iter().any(|address| silent.contains(address)) {
+                continue;
+            }
+            if vip.shut_too_often(now)
+                && let Some(fence) = self.fence.as_mut().filter(|fence| fence.missing().is_none())
+            {
+                let interface = &self.interfaces[vip.interface].name;
+                let (group, port) = (beacon::GROUP, beacon::PORT);
+                fence
+                    .give_up(format!(
+                        "beacons, UDP to {group} port {port}, don't leave by {interface}: see its firewall"
+                    ))
+                    .await;
+            } else {
+                self.expire_one(at).await;
+            }
         }
     }
 
     /// Puts it up again where somebody has taken it away, or where it couldn't be put up before.
     pub(super) async fn mend_fence(&mut self) {
+        self.let_go_of_the_silent().await;
         let now = now();
         let Some(fence) = &mut self.fence else { return };
         let lost = fence.is_lost(now);

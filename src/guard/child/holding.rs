@@ -114,12 +114,17 @@ impl Guard {
     pub(super) async fn expire(&mut self) {
         let now = now();
         for vip in 0..self.vips.len() {
-            if self.vips[vip].hold.as_ref().is_some_and(|hold| now >= hold.until)
-                && let Some(word) = self.last_word(vip).await
-            {
-                self.report(&Report::Expired { vip });
-                self.tell_peers(&word);
+            if self.vips[vip].hold.as_ref().is_some_and(|hold| now >= hold.until) {
+                self.expire_one(vip).await;
             }
+        }
+    }
+
+    /// Lets go of a VIP, and resigns from it.
+    pub(super) async fn expire_one(&mut self, vip: usize) {
+        if let Some(word) = self.last_word(vip).await {
+            self.report(&Report::Expired { vip });
+            self.tell_peers(&word);
         }
     }
 

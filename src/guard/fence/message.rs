@@ -17,6 +17,7 @@ const NFPROTO_NETDEV: u8 = 5;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFNL_MSG_BATCH_BEGIN: u16 = 16;
 const NFNL_MSG_BATCH_END: u16 = 17;
+const NFT_MSG_GETSETELEM: u16 = 13;
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;
@@ -179,7 +180,15 @@ impl Batch {
     }
 }
 
-/// What the kernel says of a batch in one packet of answers: the first refusal, else whether all is done.
+/// Asks for elements of a set, outside of any batch: refused when one of them isn't there.
+pub(super) fn question(attributes: &Attributes) -> Vec<u8> {
+    let mut question = Batch { bytes: Vec::new(), sequence: 0 };
+    let kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM;
+    question.message(kind, NLM_F_ACK, NFPROTO_NETDEV, 0, &attributes.0);
+    question.bytes
+}
+
+/// What the kernel says of a request in one packet of answers: the first refusal, else whether all is done.
 pub(super) fn verdict(packet: &[u8]) -> io::Result<bool> {
     let mut done = false;
     for message in messages(packet).filter(|message| message.kind == NLMSG_ERROR) {

@@ -51,6 +51,8 @@ pub(super) struct Fence {
     covered: BTreeMap<u32, String>,
     state: State,
     losses: Vec<Time>,
+    /// What was asked about held addresses, and isn't known yet.
+    looks: Vec<(IpAddr, Answer)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,11 +60,14 @@ enum State {
     /// The kernel has the table.
     On,
     /// It hasn't, or not for sure.
-    Off { reason: String, again_at: Time },
+    Off { reason: String, again_at: Option<Time> },
 }
 
+/// What comes of a request.
+type Answer = oneshot::Receiver<io::Result<()>>;
+
 struct Job {
-    batch: Batch,
+    request: Vec<u8>,
     done: oneshot::Sender<io::Result<()>>,
 }
 
@@ -76,8 +81,17 @@ impl Fence {
         let (requests, jobs) = sync_channel(DEPTH);
         std::thread::Builder::new().name("fence".into()).spawn(move || carry_out(&socket, &jobs))?;
         let news = awaitable(News::open()?)?;
-        let state = State::Off { reason: "not put up yet".into(), again_at: now };
-        Ok(Self { timeout, requests, port, news, covered: BTreeMap::new(), state, losses: Vec::new() })
+        let state = State::Off { reason: "not put up yet".into(), again_at: Some(now) };
+        Ok(Self {
+            timeout,
+            requests,
+            port,
+            news,
+            covered: BTreeMap::new(),
+            state,
+            losses: Vec::new(),
+            looks: Vec::new(),
+        })
     }
 
     /// For how long a beacon keeps a VIP alive.
@@ -97,7 +111,7 @@ impl Fence {
     pub(super) fn again_at(&self) -> Option<Time> {
         match self.state {
             State::On => None,
-            State::Off { again_at, .. } => Some(again_at),
+            State::Off { again_at, .. } => again_at,
         }
     }
 
@@ -119,7 +133,7 @@ impl Fence {
         let names: Vec<String> = self.covered.values().cloned().collect();
         self.state = match self.ask(table::install(vips, &names, self.timeout)).await {
             Ok(()) => State::On,
-            Err(error) => State::Off { reason: explain(&error), again_at: now + AGAIN },
+            Err(error) => State::Off { reason: explain(&error), again_at: Some(now + AGAIN) },
         };
     }
 
@@ -134,7 +148,8 @@ impl Fence {
     }
 
     /// Takes it away from around addresses that this node no longer has. Nobody waits for it.
-    pub(super) fn leave(&self, addresses: &[IpAddr]) {
+    pub(super) fn leave(&mut self, addresses: &[IpAddr]) {
+        self.looks.retain(|(address, _)| !addresses.contains(address));
         self.tell(table::forget(addresses));
     }
 
@@ -143,6 +158,40 @@ impl Fence {
         if !addresses.is_empty() {
             self.tell(table::refresh(addresses));
         }
+    }
+
+    /// Asks whether an address may speak; what was found out is there by the next time that it is looked for.
+    pub(super) fn look_at(&mut self, address: IpAddr) {
+        if let Some(answer) = self.request(table::may_speak(address)) {
+            self.looks.push((address, answer));
+        }
+    }
+
+    /// What has been found out: the addresses that may not speak.
+    pub(super) fn silent(&mut self) -> Vec<IpAddr> {
+        let mut silent = Vec::new();
+        self.looks.retain_mut(|(address, answer)| match answer.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => true,
+            Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOENT) => {
+                silent.push(*address);
+                false
+            }
+            // It may speak, or there is no telling.
+            Ok(_) | Err(oneshot::error::TryRecvError::Closed) => false,
+        });
+        silent
+    }
+
+    /// Whether it was taken down for good.
+    pub(super) fn is_given_up(&self) -> bool {
+        matches!(self.state, State::Off { again_at: None, .. })
+    }
+
+    /// Takes it down for good: with it nobody would reach what this node holds.
+    pub(super) async fn give_up(&mut self, reason: String) {
+        // If it can't be taken down it is in nobody's way a few seconds later.
+        let _ = self.take_down().await;
+        self.state = State::Off { reason, again_at: None };
     }
 
     /// Takes it down.
@@ -169,7 +218,7 @@ impl Fence {
             return true;
         }
         let reason = "another program removes the table again and again".into();
-        self.state = State::Off { reason, again_at: now + AGAIN };
+        self.state = State::Off { reason, again_at: Some(now + AGAIN) };
         false
     }
 
@@ -178,9 +227,13 @@ impl Fence {
         answer.await.unwrap_or_else(|_| Err(io::Error::other("the fence's thread has ended")))
     }
 
-    fn tell(&self, batch: Batch) -> Option<oneshot::Receiver<io::Result<()>>> {
+    fn tell(&self, batch: Batch) -> Option<Answer> {
+        self.request(batch.finish())
+    }
+
+    fn request(&self, request: Vec<u8>) -> Option<Answer> {
         let (done, answer) = oneshot::channel();
-        self.requests.try_send(Job { batch, done }).ok().map(|()| answer)
+        self.requests.try_send(Job { request, done }).ok().map(|()| answer)
     }
 }
 
@@ -188,9 +241,9 @@ impl Fence {
 fn carry_out(socket: &Requests, jobs: &Receiver<Job>) {
     // Like the guard itself: a VIP is silent until the fence is open.
     let _ = scheduling::raise(scheduling::GUARD);
-    while let Ok(Job { batch, done }) = jobs.recv() {
+    while let Ok(Job { request, done }) = jobs.recv() {
         // Whoever doesn't wait isn't told.
-        let _ = done.send(socket.carry_out(batch));
+        let _ = done.send(socket.carry_out(&request));
     }
 }
 

@@ -9,7 +9,7 @@ use rustix::net::{
     socket_with,
 };
 
-use super::message::{self, Batch};
+use super::message;
 use super::table::TABLE;
 
 /// The multicast group that tells of every change to `nf_tables`, as a mask.
@@ -35,10 +35,10 @@ impl Requests {
         self.port
     }
 
-    /// Has a batch carried out. May wait for others' changes to `nf_tables`, which the kernel carries out one by one.
-    pub(super) fn carry_out(&self, batch: Batch) -> io::Result<()> {
+    /// Has a request carried out, a batch of them or a question. May wait for others' changes to `nf_tables`, which the kernel carries out one by one.
+    pub(super) fn carry_out(&self, request: &[u8]) -> io::Result<()> {
         let kernel = SocketAddrNetlink::new(0, 0);
-        sendto(&self.socket, &batch.finish(), SendFlags::empty(), &kernel)?;
+        sendto(&self.socket, request, SendFlags::empty(), &kernel)?;
         let mut packet = vec![0; MAX_PACKET];
         let mut done = false;
         let mut refusal = None;

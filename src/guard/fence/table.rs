@@ -22,7 +22,7 @@ use crate::core::Mac;
 use crate::wire::beacon;
 
 use super::expression::{Header, Meta, Rule, Verdict};
-use super::message::{Attributes, Batch, Request};
+use super::message::{self, Attributes, Batch, Request};
 
 /// What it is called: `nft list table netdev chinthe` shows it.
 pub(super) const TABLE: &str = "chinthe";
@@ -192,6 +192,13 @@ pub(super) fn forget(addresses: &[IpAddr]) -> Batch {
     change(&mut batch, Request::RemoveElements, addresses, |family| family.vips, key);
     change(&mut batch, Request::RemoveElements, addresses, |family| family.alive, key);
     batch
+}
+
+/// Asks whether an address may speak: refused when it may not.
+pub(super) fn may_speak(address: IpAddr) -> Vec<u8> {
+    let elements = Attributes::new().nested(1, &key(address));
+    let set = Family::of(address).alive;
+    message::question(&Attributes::new().name(1, TABLE).name(2, set).nested(3, &elements))
 }
 
 /// What leaves by any interface.

@@ -36,6 +36,9 @@ impl Driver {
             }
             Output::BackendChanged { service, backend, change } => {
                 self.news = true;
+                if change.from != change.to {
+                    self.metrics.backend(service, backend, change.to);
+                }
                 let (service, backend) = self.names(service, backend);
                 tell_of_backend(service, backend, change);
             }

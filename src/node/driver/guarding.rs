@@ -30,19 +30,19 @@ impl Driver {
         self.guard_watch.answered();
         match report {
             Report::Held { vip, until } => {
-                self.vips[vip].facts.address_present = true;
+                self.set_present(vip, true);
                 self.handle(Input::Held { vip, until: Time::from_nanos(until) });
             }
             Report::Released { vip } => {
-                self.vips[vip].facts.address_present = false;
+                self.set_present(vip, false);
                 self.handle(Input::Released { vip });
             }
             Report::Expired { vip } => {
-                self.vips[vip].facts.address_present = false;
+                self.set_present(vip, false);
                 self.handle(Input::LetGo { vip, cause: Cause::HoldExpired });
             }
             Report::Removed { vip } => {
-                self.vips[vip].facts.address_present = false;
+                self.set_present(vip, false);
                 Event::VipAddressRemoved { vip: self.name(vip), restored: false }.tell();
                 self.handle(Input::LetGo { vip, cause: Cause::AddressRemoved });
             }
@@ -66,6 +66,12 @@ impl Driver {
             Report::Waiting => {}
             Report::Bound { .. } => tracing::warn!("the guard said something that wasn't asked"),
         }
+    }
+
+    fn set_present(&mut self, vip: usize, present: bool) {
+        let facts = &mut self.vips[vip].facts;
+        self.news |= facts.address_present != present;
+        facts.address_present = present;
     }
 
     fn fence_changed(&mut self, missing: Option<&str>) {
@@ -135,7 +141,7 @@ impl Driver {
         Event::GuardStarted {}.tell();
         for (vip, inherited) in std::mem::take(&mut self.inherits).into_iter().enumerate() {
             if !inherited {
-                self.vips[vip].facts.address_present = false;
+                self.set_present(vip, false);
                 self.handle(Input::LetGo { vip, cause: Cause::GuardLost });
             }
         }

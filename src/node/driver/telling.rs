@@ -106,6 +106,7 @@ impl Driver {
             let Some(known) = self.members.get_mut(name) else {
                 let address = &member.address().to_string();
                 Event::MemberJoined { member: name, address, state: state.as_str() }.tell();
+                self.metrics.member(state);
                 self.members.insert(name.to_owned(), state);
                 changed = true;
                 continue;
@@ -120,10 +121,17 @@ impl Driver {
                 // Doubt comes and goes; what it comes to is told.
                 (_, MemberState::Suspect) | (MemberState::Suspect, MemberState::Alive) => {}
                 (MemberState::Dead | MemberState::Left, MemberState::Alive) => {
+                    self.metrics.member(state);
                     Event::MemberReturned { member: name, from: from.as_str() }.tell();
                 }
-                (_, MemberState::Dead) => Event::MemberDead { member: name }.tell(),
-                (_, MemberState::Left) => Event::MemberLeft { member: name }.tell(),
+                (_, MemberState::Dead) => {
+                    self.metrics.member(state);
+                    Event::MemberDead { member: name }.tell();
+                }
+                (_, MemberState::Left) => {
+                    self.metrics.member(state);
+                    Event::MemberLeft { member: name }.tell();
+                }
             }
         }
         changed

@@ -46,7 +46,7 @@ impl Stage {
     pub(crate) fn start(sandbox: Sandbox, contender: &Contender, fault: Fault) -> Result<Self, LabError> {
         let cluster = Cluster::start(sandbox, contender)?;
         let witness = cluster.lab().witness(VIP)?;
-        let plan = ProbePlan { target: TARGET, interval: pace(contender, fault), timeout: TIMEOUT };
+        let plan = ProbePlan { target: TARGET.into(), interval: pace(contender, fault), timeout: TIMEOUT };
         let prober = cluster.lab().prober(plan)?;
         let stage = Self { prober, witness, cluster };
         let lab = stage.cluster.lab();
