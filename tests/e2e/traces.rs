@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::error::Error;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use chinthe::lab::{ConfigSource, Lab, LabError, Node, Sandbox};
+use chinthe::lab::{ConfigSource, Lab, LabError, Node, Sandbox, holds_within};
 use chinthe::telemetry::FailoverTrace;
 
 use crate::cluster::{SEED, file};
@@ -62,7 +62,15 @@ impl Collector {
             .stderr(log)
             .spawn();
         match started {
-            Ok(process) => Ok(Some(Self { process, output })),
+            Ok(process) => {
+                let collector = Self { process, output };
+                // What comes before is lost, as with any collector.
+                if holds_within(PATIENCE, || TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).is_ok()) {
+                    Ok(Some(collector))
+                } else {
+                    Err(format!("{COLLECTOR} doesn't listen").into())
+                }
+            }
             Err(e) if env::var("CHINTHE_REQUIRE_PEERS").is_ok_and(|value| value == "1") => {
                 Err(format!("{COLLECTOR}: {e}").into())
             }
