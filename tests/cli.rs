@@ -41,7 +41,8 @@ impl Node {
         let thread = thread::spawn(move || {
             let status = Arc::new(status(ready));
             let sources = Sources {
-                metrics: Box::new(String::new),
+                metrics: Box::new(|_| String::new()),
+                targets: Box::new(Vec::new),
                 status: Box::new(move || Arc::clone(&status)),
                 alive: Box::new(|| Ok(())),
                 ready: Box::new(Vec::new),
@@ -100,6 +101,7 @@ fn status(ready: bool) -> Status {
         node: "ha1".to_owned(),
         ready,
         quorum: "none".to_owned(),
+        majority: None,
         members: vec![status::Member {
             name: "ha1".to_owned(),
             address: "192.0.2.1".to_owned(),
@@ -107,6 +109,7 @@ fn status(ready: bool) -> Status {
             version: "0.1.0".to_owned(),
             config: "5f2c".to_owned(),
             own: true,
+            witness: false,
             admin: None,
         }],
         vips: Vec::new(),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use chinthe::config::options::{Absent, Kind, SETTINGS, Setting};
 use chinthe::config::{
-    self, Balance, Config, Endpoint, LARGEST_FILE, PerNode, Quorum, Track, Tracked, example, parse, warnings,
+    self, Balance, Config, Detail, Endpoint, LARGEST_FILE, PerNode, Quorum, Track, Tracked, example, parse,
+    warnings,
 };
 use proptest::prelude::*;
 
@@ -124,13 +125,15 @@ fn defaults_are_those_of_the_reference() {
          [[vip]]\nname = \"v\"\naddress = \"10.0.0.1\"\ninterface = \"e\"\n\
          [[service]]\nname = \"s\"\nlisten = [\"*:80\"]\n[[service.backend]]\nname = \"b\"\naddress = \"h:1\"\n",
     );
-    let Config { cluster, admin, proxy, checks, vips, services } = config;
+    let Config { cluster, admin, metrics, proxy, checks, vips, services } = config;
     assert_eq!(cluster.secret_file.to_str(), Some("/etc/chinthe/secret"));
     assert_eq!(cluster.quorum, Quorum::None);
     assert!(cluster.nodes.is_empty());
     assert_eq!(admin.listen.map(|at| at.to_string()).as_deref(), Some("127.0.0.1:7781"));
     assert_eq!(admin.socket.as_deref().and_then(|p| p.to_str()), Some("/run/chinthe/admin.sock"));
     assert_eq!(admin.token_file, None);
+    let shown = (metrics.detail, metrics.haproxy_compat, metrics.keepalived_compat);
+    assert_eq!(shown, (Detail::Full, false, false));
     assert_eq!((proxy.workers, proxy.max_connections, proxy.congestion_control), (None, None, None));
     assert_eq!((proxy.backlog, proxy.splice, proxy.spin), (4096, true, Duration::ZERO));
     let seconds = Duration::from_secs;

@@ -19,14 +19,28 @@ pub struct Status {
     pub node: String,
     /// Whether the answering node can serve.
     pub ready: bool,
-    /// What a node needs of the others to hold a VIP: `none`.
+    /// What a node needs of the others to hold a VIP: `none` or `majority`.
     pub quorum: String,
+    /// The majority, where one is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub majority: Option<Majority>,
     /// Every member that is known, the answering node included.
     pub members: Vec<Member>,
     /// The VIPs, in the configuration's order.
     pub vips: Vec<Vip>,
     /// The services, in the configuration's order.
     pub services: Vec<Service>,
+}
+
+/// How many nodes it takes to hold a VIP, and how many there are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Majority {
+    /// When all are there.
+    pub expected_nodes: u16,
+    /// That have to grant a hold.
+    pub needed: u16,
+    /// That the answering node hears, itself included.
+    pub present: u16,
 }
 
 /// One node of the cluster.
@@ -45,6 +59,9 @@ pub struct Member {
     /// Whether it is the answering node.
     #[serde(rename = "self")]
     pub own: bool,
+    /// It only votes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub witness: bool,
     /// What operators want of it; not there where the answering node can't tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<AdminState>,
@@ -103,8 +120,20 @@ pub struct Vip {
     /// Why it isn't, where it isn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence_missing: Option<String>,
+    /// Who stands to what has been promised, where a majority is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Grants>,
     /// Every member that could hold it.
     pub candidates: Vec<Candidate>,
+}
+
+/// The answering node's part in a VIP's majority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grants {
+    /// Who grants it to the answering node now.
+    pub granted_by: Vec<String>,
+    /// Whom the answering node has promised it to.
+    pub promised_to: Option<String>,
 }
 
 /// A VIP's state on one node.

@@ -46,6 +46,12 @@ pub fn degraded(status: &Status) -> Vec<String> {
             MemberState::Alive | MemberState::Left => {}
         }
     }
+    if let Some(majority) = status.majority.as_ref().filter(|majority| majority.present < majority.needed) {
+        reasons.push(format!(
+            "no majority: {} of {} nodes are here, it takes {} to hold a VIP",
+            majority.present, majority.expected_nodes, majority.needed
+        ));
+    }
     for vip in &status.vips {
         match (&vip.holder, vip.state) {
             (None, _) => reasons.push(format!("nobody holds `{}`", vip.name)),
@@ -97,6 +103,9 @@ fn members(status: &Status) -> Table {
 }
 
 fn state(member: &Member) -> String {
+    if member.witness {
+        return format!("{} (witness)", member.state.as_str());
+    }
     match member.admin {
         Some(admin @ (AdminState::Drain | AdminState::Maint)) => {
             format!("{} ({})", member.state.as_str(), admin.as_str())
@@ -232,6 +241,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             config: "5f2c".to_owned(),
             own: false,
+            witness: false,
             admin: None,
         });
         status
@@ -280,6 +290,21 @@ note: `ha2` has another configuration than `ha1`
 "
             ),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_missing_majority_is_told_with_its_numbers() {
+        let mut status = pair();
+        let majority =
+            |present| Some(super::super::status::Majority { expected_nodes: 3, needed: 2, present });
+        status.majority = majority(2);
+        assert_eq!(degraded(&status), Vec::<String>::new());
+        status.majority = majority(1);
+        status.vips[0].holder = None;
+        assert_eq!(
+            degraded(&status),
+            ["no majority: 1 of 3 nodes are here, it takes 2 to hold a VIP", "nobody holds `vi_1`"]
         );
     }
 

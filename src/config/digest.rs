@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Backend, Balance, Check, Cluster, Config, Endpoint, HealthCheck, PerNode, ProbeKind, Proxy, Quorum,
-    Service, Timeouts, Track, Tracked, Vip, VipAddress, duration_text,
+    Backend, Balance, Check, Cluster, Config, Detail, Endpoint, HealthCheck, Metrics, PerNode, ProbeKind,
+    Proxy, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress, VipProbe, duration_text,
 };
 
 /// How many digits stand for a digest where people read it.
@@ -40,19 +40,21 @@ pub fn short_hex(digest: &[u8; 32]) -> String {
 fn canonical(config: &Config) -> String {
     let mut out = Lines(String::new());
     // Taken apart by name, so that a new field doesn't compile until its place here is decided.
-    let Config { cluster, admin: _, proxy: data_plane, checks, vips, services } = config;
-    let Cluster { name, seeds: _, secret_file: _, quorum, nodes } = cluster;
+    let Config { cluster, admin: _, metrics, proxy: data_plane, checks, vips, services } = config;
+    let Cluster { name, seeds: _, secret_file: _, quorum, witness, nodes } = cluster;
     out.text("cluster.name", name);
-    out.word(
-        "cluster.quorum",
-        match quorum {
-            Quorum::None => "none",
-        },
-    );
+    out.word("cluster.quorum", quorum.as_str());
+    if let Quorum::Majority { of } = quorum {
+        out.word("cluster.expected_nodes", of);
+    }
+    for node in witness {
+        out.text("cluster.witness", node);
+    }
     for (node, address) in nodes {
         out.text("cluster.nodes", node);
         out.word("cluster.nodes", address);
     }
+    shown(&mut out, *metrics);
     proxy(&mut out, data_plane);
     for one in checks {
         check(&mut out, one);
@@ -64,6 +66,21 @@ fn canonical(config: &Config) -> String {
         service(&mut out, one);
     }
     out.0
+}
+
+fn shown(out: &mut Lines, metrics: Metrics) {
+    let Metrics { detail, haproxy_compat, keepalived_compat } = metrics;
+    match detail {
+        Detail::Full => {}
+        Detail::Holder => out.word("metrics.detail", "holder"),
+        Detail::Aggregate => out.word("metrics.detail", "aggregate"),
+    }
+    if haproxy_compat {
+        out.word("metrics.haproxy_compat", true);
+    }
+    if keepalived_compat {
+        out.word("metrics.keepalived_compat", true);
+    }
 }
 
 fn proxy(out: &mut Lines, proxy: &Proxy) {
@@ -91,7 +108,7 @@ fn check(out: &mut Lines, check: &Check) {
 }
 
 fn vip(out: &mut Lines, vip: &Vip, config: &Config) {
-    let Vip { name, addresses, interface, priority, advertisement_interval, preempt, track } = vip;
+    let Vip { name, addresses, interface, priority, advertisement_interval, preempt, probe, track } = vip;
     out.text("vip", name);
     for VipAddress { ip, prefix } in addresses {
         let ip: &IpAddr = ip;
@@ -104,6 +121,9 @@ fn vip(out: &mut Lines, vip: &Vip, config: &Config) {
     out.per_node("vip.priority", priority);
     out.word("vip.advertisement_interval", duration_text(*advertisement_interval));
     out.per_node("vip.preempt", preempt);
+    if *probe != VipProbe::Address {
+        out.word("vip.probe", probe.as_str());
+    }
     for Track { what, weight, reverse } in track {
         match what {
             Tracked::Service(index) => out.text("vip.track.service", &config.services[*index].name),
@@ -221,6 +241,8 @@ mod tests {
             ("ha1 = \"192.168.56.21\"", "ha1 = \"192.168.56.23\""),
             ("0.0.0.0:80", "0.0.0.0:81"),
             ("client = \"50s\"", "client = \"51s\""),
+            ("detail = \"full\"", "detail = \"holder\""),
+            ("haproxy_compat = false", "haproxy_compat = true"),
             ("spin = \"0us\"", "spin = \"50us\""),
             ("splice = true", "splice = false"),
             ("backlog = 4096", "backlog = 4095"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::file::Section;
 use super::report::{Findings, did_you_mean, shown};
-use super::{Config, Endpoint, Track, Tracked, Vip};
+use super::{Config, Endpoint, Quorum, Track, Tracked, Vip};
 
 /// How many things a VIP may track, and how many nodes may be named, for the weights to be judged: the judgement
 /// tries all combinations of well and not well.
@@ -21,6 +21,9 @@ pub(super) fn lint(file: &Section, config: &Config, findings: &mut Findings<'_>)
         let span = cluster.map_or(0..0, |cluster| cluster.span_of("seeds"));
         let hint = "name the other nodes in `seeds`".to_owned();
         findings.lint(&span, "no other node is named: nobody can take over".into(), hint);
+    }
+    if let Some(cluster) = cluster {
+        lint_quorum(cluster, config, findings);
     }
     for (vip, section) in config.vips.iter().zip(file.sections("vip")) {
         lint_vip(vip, section, config, findings);
@@ -49,6 +52,37 @@ pub(super) fn lint(file: &Section, config: &Config, findings: &mut Findings<'_>)
             let message = format!("check {} is tracked by no vip", shown(&config.checks[index].name));
             findings.lint(&section.span, message, "add it to a `track`, or remove it".to_owned());
         }
+    }
+}
+
+fn lint_quorum(cluster: &Section, config: &Config, findings: &mut Findings<'_>) {
+    let nodes = &config.cluster.nodes;
+    let Quorum::Majority { of } = config.cluster.quorum else {
+        for key in ["expected_nodes", "witness"].into_iter().filter(|key| cluster.mentions(key)) {
+            let message = format!("`{key}` counts with `quorum = \"majority\"` only");
+            findings.lint(&cluster.span_of(key), message, "leave it out, or ask for a majority".to_owned());
+        }
+        return;
+    };
+    let span = cluster.span_of("expected_nodes");
+    if of == 2 {
+        let message = "a majority of 2 is both: when either dies, nobody holds a virtual IP".to_owned();
+        let hint = "add a third node, which may be a `witness`, or use `quorum = \"none\"`".to_owned();
+        findings.lint(&span, message, hint);
+    } else if of.is_multiple_of(2) {
+        let message = format!("{of} nodes survive the death of no more than {} would", of - 1);
+        findings.lint(&span, message, "an odd number is enough; one may be a `witness`".to_owned());
+    }
+    let witnesses = cluster.list::<String>("witness");
+    for witness in witnesses.iter().filter(|witness| !nodes.contains_key(&witness.value)) {
+        if let Some(meant) = did_you_mean(&witness.value, nodes.keys().map(String::as_str)) {
+            let message = format!("`[cluster.nodes]` has no {}", shown(&witness.value));
+            findings.lint(&witness.span, message, format!("did you mean `{meant}`?"));
+        }
+    }
+    if witnesses.len() >= usize::from(of) {
+        let message = "all nodes are witnesses: nobody can hold a virtual IP".to_owned();
+        findings.lint(&cluster.span_of("witness"), message, "let most of them hold".to_owned());
     }
 }
 

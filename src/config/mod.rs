@@ -68,6 +68,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// Where this node answers its operators.
     pub admin: Admin,
+    /// How much of itself a node shows to Prometheus.
+    pub metrics: Metrics,
     /// How bytes are moved.
     pub proxy: Proxy,
     /// Commands whose outcome a VIP can track (keepalived's `vrrp_script`).
@@ -89,6 +91,8 @@ pub struct Cluster {
     pub secret_file: PathBuf,
     /// When a node may hold a VIP.
     pub quorum: Quorum,
+    /// Nodes that only vote.
+    pub witness: Vec<String>,
     /// Names and addresses, where hostname and seeds don't tell.
     pub nodes: BTreeMap<String, IpAddr>,
 }
@@ -98,6 +102,29 @@ pub struct Cluster {
 pub enum Quorum {
     /// Nothing: VRRP's choice.
     None,
+    /// The grants of a majority.
+    Majority {
+        /// How many nodes there are when all are there.
+        of: u16,
+    },
+}
+
+impl Quorum {
+    /// As the file has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Majority { .. } => "majority",
+        }
+    }
+
+    /// How many nodes a majority is counted of, where one is needed.
+    pub const fn majority_of(self) -> Option<u16> {
+        match self {
+            Self::None => None,
+            Self::Majority { of } => Some(of),
+        }
+    }
 }
 
 /// `[admin]`.
@@ -109,6 +136,29 @@ pub struct Admin {
     pub socket: Option<PathBuf>,
     /// The file with the token that changes over TCP need.
     pub token_file: Option<PathBuf>,
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Metrics {
+    /// How much is shown of each backend.
+    pub detail: Detail,
+    /// Whether what boards for haproxy ask for is shown as well.
+    pub haproxy_compat: bool,
+    /// Whether what boards for keepalived ask for is shown as well.
+    pub keepalived_compat: bool,
+}
+
+/// `metrics.detail`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Detail {
+    /// Everything, on every node.
+    #[default]
+    Full,
+    /// Everything on a node that holds a VIP; elsewhere of each backend its verdicts alone.
+    Holder,
+    /// No series by backend: the service's alone.
+    Aggregate,
 }
 
 /// `[proxy]`.
@@ -160,8 +210,29 @@ pub struct Vip {
     pub advertisement_interval: Duration,
     /// Whether a node takes the VIP from a living holder of lower priority.
     pub preempt: PerNode<bool>,
+    /// How a node makes sure that a silent holder's address is free.
+    pub probe: VipProbe,
     /// What adds to or takes from the priority.
     pub track: Vec<Track>,
+}
+
+/// A VIP's `probe`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VipProbe {
+    /// It asks the address, by ARP.
+    Address,
+    /// It waits until whatever the holder's kernel had has run out.
+    None,
+}
+
+impl VipProbe {
+    /// As the file has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::None => "none",
+        }
+    }
 }
 
 /// One address of a VIP; the prefix is what the operator wrote, for comparison with the subnet only.

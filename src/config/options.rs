@@ -125,6 +125,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(600 * 3600);
 /// A worker that spins for longer than an answer on the local network takes has nothing to gain.
 const LONGEST_SPIN: Duration = MILLISECOND;
 const CONNECTIONS: Kind = Kind::Integer(1, 10_000_000);
+/// As many members as a node listens to.
+const MOST_NODES: i64 = 64;
 const COUNT: Kind = Kind::Integer(1, 1000);
 const INTERVAL: Kind = Kind::Duration(SHORTEST_INTERVAL, LONGEST_INTERVAL);
 const TIMEOUT: Kind = Kind::Duration(MILLISECOND, LONGEST_TIMEOUT);
@@ -149,10 +151,12 @@ settings! {
         "Where to look for the others, by address or name; any one within reach is enough, the node itself does no harm, port 7780/udp unless said; [] for a node on its own.";
     "cluster.secret_file", Kind::Path, Default("\"/etc/chinthe/secret\""),
         "Holds what the nodes trust each other by: the same 32 bytes or more on each, not readable by group or others; the variable CHINTHE_SECRET_FILE overrides it.";
-    "cluster.quorum", Kind::Word(&["none"], &["majority"]), Default("\"none\""),
-        "What a node needs from the others to hold a virtual IP: nothing.";
-    "cluster.expected_nodes", Kind::Later("it belongs to `quorum = \"majority\"`; leave both out"), Aside(""),
-        "How many nodes there are when all are there.";
+    "cluster.quorum", Kind::Word(&["none", "majority"], &[]), Default("\"none\""),
+        "What a node needs from the others to hold a virtual IP: nothing (a network cut in two has two holders), or the grants of a majority of `expected_nodes` (the smaller part has none).";
+    "cluster.expected_nodes", Kind::Integer(1, MOST_NODES), Aside("3"),
+        "With `quorum = \"majority\"`: how many nodes there are when all are there, witnesses included.";
+    "cluster.witness", Kind::List(&Kind::Name), Aside("[\"ha3\"]"),
+        "Nodes that only vote: they hold no virtual IP, listen for no service and need no `interface`.";
     "cluster.nodes", Kind::ByNode(&Kind::Address), Optional("ha1 = \"192.168.56.21\"\nha2 = \"192.168.56.22\""),
         "Names and addresses of nodes, where hostname and seeds don't tell; others may join.";
 
@@ -165,6 +169,15 @@ settings! {
     "admin.token_file", Kind::Path, Aside("\"/etc/chinthe/token\""),
         "Holds the token that changes over TCP need: 16 characters or more, not readable by others; \
          without it changes come by the socket alone.";
+
+    "metrics", Kind::Table, Optional(""),
+        "How much of itself a node shows to Prometheus.";
+    "metrics.detail", Kind::Word(&["full", "holder", "aggregate"], &[]), Default("\"full\""),
+        "Series by backend: full has all on every node; holder has them on a node that holds a virtual IP, and elsewhere its verdicts alone; aggregate has none.";
+    "metrics.haproxy_compat", Kind::Flag, Default("false"),
+        "Whether to show haproxy_* as well, for boards and alerts that were made for haproxy.";
+    "metrics.keepalived_compat", Kind::Flag, Default("false"),
+        "Whether to show keepalived_* as well, for boards and alerts that were made for keepalived.";
 
     "proxy", Kind::Table, Optional(""),
         "How bytes are moved.";
@@ -214,6 +227,8 @@ settings! {
         "How often every node tells the others that it is there, 10ms to 40s; a lost holder is noticed after one and a half.";
     "vip.preempt", Kind::PerNode(&Kind::Flag), Default("true"),
         "Whether a node takes it from a living holder of lower priority: for all nodes, or { ha2 = false } and true for the others.";
+    "vip.probe", Kind::Word(&["address", "none"], &[]), Default("\"address\""),
+        "How a node makes sure that a silent holder's address is free: address asks it, by ARP. none, for networks where nobody answers that, waits 4.85s instead: the longest hold and the kernel's lease.";
     "vip.track", Kind::Rows, Optional("[{ service = \"myweb\", weight = 2 }, { check = \"chk_disk\", weight = -10 }]"),
         "What adds to or takes from the priority; without it the priority alone counts.";
     "vip.track.service", Kind::Name, Optional("\"myweb\""),

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use super::file::{At, FromScalar, Section};
 use super::report::{Findings, did_you_mean, shown};
 use super::{
-    Admin, Backend, Balance, Check, Cluster, Config, Endpoint, HealthCheck, PerNode, ProbeKind, Proxy,
-    Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress,
+    Admin, Backend, Balance, Check, Cluster, Config, Detail, Endpoint, HealthCheck, Metrics, PerNode,
+    ProbeKind, Proxy, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress, VipProbe,
 };
 
 /// Makes the configuration, noting what can't be.
@@ -24,11 +24,13 @@ pub(super) fn resolve(file: &Section, findings: &mut Findings<'_>) -> Config {
     let services: Vec<Service> = file.sections("service").iter().map(|s| service(s, findings)).collect();
     let known = Known::new(file);
     let vips = file.sections("vip").iter().map(|section| vip(section, &known, findings)).collect();
+    no_vrrp_by_majority(file, findings);
     unique_names(file, findings);
     unique_vip_addresses(file, findings);
     unique_listeners(file, &admin, findings);
+    let metrics = metrics(part("metrics"));
     let proxy = proxy(part("proxy"));
-    Config { cluster: cluster(part("cluster"), findings), admin, proxy, checks, vips, services }
+    Config { cluster: cluster(part("cluster"), findings), admin, metrics, proxy, checks, vips, services }
 }
 
 fn cluster(section: &Section, findings: &mut Findings<'_>) -> Cluster {
@@ -41,9 +43,38 @@ fn cluster(section: &Section, findings: &mut Findings<'_>) -> Cluster {
         name: section.get("name").unwrap_or_default(),
         seeds: section.list::<Endpoint>("seeds").into_iter().map(|at| at.value).collect(),
         secret_file: section.get::<String>("secret_file").unwrap_or_default().into(),
-        quorum: Quorum::None,
+        quorum: quorum(section, nodes.len(), findings),
+        witness: section.list("witness").into_iter().map(|at| at.value).collect(),
         nodes: nodes.into_iter().map(|(name, address)| (name.value, address.value)).collect(),
     }
+}
+
+fn quorum(section: &Section, named: usize, findings: &mut Findings<'_>) -> Quorum {
+    let expected = section.get_at::<i64>("expected_nodes");
+    if !wants_majority(section) {
+        return Quorum::None;
+    }
+    if !section.mentions("expected_nodes") {
+        let hint = format!("for example `expected_nodes = {}`", named.max(3));
+        findings.absence(
+            &section.span_of("quorum"),
+            "`cluster.quorum`: a majority of how many nodes?".into(),
+            hint,
+        );
+    }
+    if let Some(expected) = expected.as_ref().filter(|expected| expected.value < named as i64) {
+        // Two majorities of too small a number could be there side by side.
+        let message = format!(
+            "`cluster.expected_nodes`: {} is fewer than the {named} nodes of `[cluster.nodes]`",
+            expected.value
+        );
+        findings.problem(&expected.span, message, format!("use {named} or more"));
+    }
+    Quorum::Majority { of: expected.and_then(|at| u16::try_from(at.value).ok()).unwrap_or(u16::MAX) }
+}
+
+fn wants_majority(cluster: &Section) -> bool {
+    cluster.get::<String>("quorum").is_some_and(|word| word == "majority")
 }
 
 fn admin(section: &Section) -> Admin {
@@ -52,6 +83,19 @@ fn admin(section: &Section) -> Admin {
         listen: section.get::<Option<SocketAddr>>("listen").flatten(),
         socket: path("socket"),
         token_file: path("token_file"),
+    }
+}
+
+fn metrics(section: &Section) -> Metrics {
+    Metrics {
+        detail: match section.get::<String>("detail").as_deref() {
+            Some("holder") => Detail::Holder,
+            Some("aggregate") => Detail::Aggregate,
+            // What else it may be the table of options says.
+            Some(_) | None => Detail::Full,
+        },
+        haproxy_compat: section.get("haproxy_compat").unwrap_or_default(),
+        keepalived_compat: section.get("keepalived_compat").unwrap_or_default(),
     }
 }
 
@@ -86,6 +130,10 @@ fn vip(section: &Section, known: &Known, findings: &mut Findings<'_>) -> Vip {
         priority: narrow(per_node(section, "priority")),
         advertisement_interval: section.get("advertisement_interval").unwrap_or_default(),
         preempt: per_node(section, "preempt"),
+        probe: match section.get::<String>("probe").as_deref() {
+            Some("none") => VipProbe::None,
+            Some(_) | None => VipProbe::Address,
+        },
         track: tracks(section, known, findings),
     }
 }
@@ -265,6 +313,18 @@ impl Unique {
         } else {
             self.seen.insert(value, span.clone());
         }
+    }
+}
+
+/// A VRRP neighbour holds without anybody's grant.
+fn no_vrrp_by_majority(file: &Section, findings: &mut Findings<'_>) {
+    if !file.section("cluster").is_some_and(wants_majority) {
+        return;
+    }
+    for vip in file.sections("vip").iter().filter(|vip| vip.mentions("vrrp")) {
+        let message = "`vip.vrrp` and `quorum = \"majority\"` don't go together".to_owned();
+        let hint = "a VRRP neighbour holds without anybody's grant: use `quorum = \"none\"`".to_owned();
+        findings.problem(&vip.span_of("vrrp"), message, hint);
     }
 }
 

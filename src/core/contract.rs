@@ -26,6 +26,11 @@ pub struct Settings {
     pub sync_patience: Duration,
     /// The first bytes of the configuration's digest.
     pub config: [u8; 8],
+    /// How many nodes there are when all are there, where a majority of them has to grant a hold; `None` where nobody
+    /// has to.
+    pub majority_of: Option<u16>,
+    /// This node votes, and holds nothing.
+    pub witness: bool,
     /// How many other nodes the configuration names: once all of them have been heard, membership has settled.
     pub expected_peers: usize,
     /// In the file's order.
@@ -47,8 +52,19 @@ pub struct VipSettings {
     pub advertisement_interval: Duration,
     /// Whether this node takes it from a living holder of lower priority.
     pub preempt: bool,
+    /// What proves that it is free.
+    pub proof: Proof,
     /// What is added to or taken from the priority.
     pub track: Vec<(Tracked, Weight)>,
+}
+
+/// What proves that the addresses of a VIP whose holder is silent are free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Nobody answers for them on the network: ARP.
+    Answers,
+    /// Time, where nobody can be asked: the longest hold and the kernel's lease have run out.
+    Time,
 }
 
 /// What a VIP tracks, by index.

@@ -3,19 +3,26 @@
 //! The states are RFC 9568's; what moves them isn't a timer of three lost advertisements but proof
 //! (`suspicion`) and resignations that are acknowledged.
 
+mod candidates;
+mod claim;
 mod events;
+mod opinion;
 mod step;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::contract::Output;
-use super::member::Members;
+use super::FEED;
+use super::contract::{Output, Proof, VipSettings};
+use super::member::{MemberState, Members};
 use super::message::{Mac, MemberId, VipAdvertisement, VipId};
 use super::priority::{ADDRESS_OWNER, Standing};
-use super::suspicion::Suspicion;
+use super::quorum::{Grants, Want};
+use super::suspicion::{Patience, Suspicion};
 use super::time::Time;
 use super::transition::{Cause, Phases, Transition, VipState};
+
+use self::claim::Asking;
 
 /// How long a candidate waits for each better one before it claims a released VIP.
 const SUCCESSION: Duration = Duration::from_millis(20);
@@ -25,7 +32,7 @@ const GUARD_ANSWER: Duration = Duration::from_millis(200);
 /// One node's part in one VIP.
 ///
 /// ```text
-///                 eligible                 free, and this node's turn
+///                 eligible                 free, this node's turn, and nobody objects
 ///   Initialize ------------> Backup --------------------------------> (claiming)
 ///       ^                     |  ^                                        | the kernel has the address
 ///       |      not eligible   |  |  released: a better node,              v
@@ -38,6 +45,7 @@ pub struct Election {
     index: usize,
     id: VipId,
     preempt: bool,
+    proof: Proof,
     mac: Mac,
     term: u32,
     state: State,
@@ -48,6 +56,15 @@ pub struct Election {
     late_at: Option<Time>,
     /// Somebody removes the address here, again and again: until then this node is no candidate.
     barred_until: Option<Time>,
+    canvass: Option<Canvass>,
+}
+
+/// A majority's grants are being asked for: it is this node's turn.
+#[derive(Debug, Clone, Copy)]
+struct Canvass {
+    since: Time,
+    /// They didn't come: a lower candidate that reaches more members may try.
+    pausing: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -65,19 +82,36 @@ enum Watch {
     /// Nobody speaks for the VIP: is it free?
     Suspecting(Suspicion),
     /// It was released by a sealed word; this node's turn comes then.
-    Vacated { since: Time, claim_at: Time, mine: bool },
+    Vacated { since: Time, claim_at: Time, turn: Turn },
+    /// The others have been told that this node takes it: does any of them know better?
+    Asking(Asking),
     /// The guard has been asked to hold it.
     Claiming { cause: Cause, phases: Phases, decided_at: Time, until: Time },
+}
+
+/// Whose turn it is when a VIP has been released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// This node's: the holder itself has named it.
+    Named,
+    /// This node's, as far as it knows.
+    First,
+    /// A better one's, who may be dead.
+    Later,
 }
 
 /// What an active node has in hand.
 #[derive(Debug, Clone, Copy)]
 enum Hold {
-    /// The kernel has the address; the guard keeps it up to `until` and not beyond.
-    Holding { until: Time },
+    /// The kernel has the address; the guard keeps it up to `until` and not beyond. Advertisements after number
+    /// `told_after` say so.
+    Holding { until: Time, told_after: u64 },
     /// The guard has been asked to let go.
     Releasing { successor: Option<MemberId>, cause: Cause, ask_again_at: Time },
 }
+
+/// A holder lets go so long before its grants run out: then it is its own word that goes round, not its guard's.
+const AHEAD: Duration = Duration::from_millis(20);
 
 /// What happened to a VIP, apart from the passing of time and from what the members advertise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,28 +153,34 @@ pub(super) struct Surroundings<'a> {
     pub(super) address: IpAddr,
     /// The time between two advertisements of this node.
     pub(super) interval: Duration,
+    /// The number of its last advertisement.
+    pub(super) sequence: u64,
     pub(super) members: &'a Members,
     /// Why this node can't be a candidate, if it can't.
     pub(super) obstacle: Option<Cause>,
+    /// Until when a majority grants the VIP to this node, where that is needed.
+    pub(super) grants: Grants,
+    /// Somebody whom the configuration names isn't heard.
+    pub(super) missing: bool,
     /// This node has started so lately that others may be starting, too.
     pub(super) young: bool,
 }
 
 impl Election {
-    pub(super) fn new(index: usize, id: VipId, preempt: bool) -> Self {
-        let standing = Standing { effective: 1, eligible: false };
-        let (mac, state) = (Mac::default(), State::Initialize);
+    pub(super) fn new(index: usize, settings: &VipSettings) -> Self {
         Self {
             index,
-            id,
-            preempt,
-            mac,
+            id: settings.id,
+            preempt: settings.preempt,
+            proof: settings.proof,
+            mac: Mac::default(),
             term: 0,
-            state,
-            standing,
+            state: State::Initialize,
+            standing: Standing { effective: 1, eligible: false },
             defended_at: None,
             late_at: None,
             barred_until: None,
+            canvass: None,
         }
     }
 
@@ -176,27 +216,69 @@ impl Election {
         self.mac = mac;
     }
 
-    pub(super) fn advertisement(&self) -> VipAdvertisement {
+    pub(super) fn advertisement(&self, around: &Surroundings<'_>) -> VipAdvertisement {
+        let (hears, others) = around.members.rivals(self.id, around.now);
         VipAdvertisement {
             vip: self.id,
             // What the guard has let go, or will before this arrives, is claimed no longer.
             state: match self.state {
-                State::Active(Hold::Releasing { cause: Cause::HoldExpired, .. }) => VipState::Backup,
+                State::Active(Hold::Releasing { cause: Cause::HoldExpired | Cause::NoMajority, .. }) => {
+                    VipState::Backup
+                }
                 State::Initialize | State::Backup(_) | State::Active(_) => self.state(),
             },
             effective_priority: self.standing.effective,
             preempt: self.preempt || self.standing.effective == ADDRESS_OWNER,
             term: self.term,
             mac: self.mac,
-            suspects: matches!(self.state, State::Backup(Watch::Suspecting(_))),
-            claims: matches!(self.state, State::Backup(Watch::Claiming { .. })),
+            suspects: self.suspects(),
+            claims: self.claims(),
+            hears,
+            answered: matches!(&self.state, State::Backup(Watch::Suspecting(suspicion))
+                if suspicion.is_answered(self.patience(around))),
+            disputed: others + usize::from(self.hold_until().is_some()) > 1,
         }
+    }
+
+    /// Whether this node is about to hold it: nobody else begins to.
+    pub(super) fn claims(&self) -> bool {
+        match self.want() {
+            Want::Nothing => matches!(self.state, State::Backup(Watch::Asking(_))),
+            Want::Candidate | Want::Holder => self.state() == VipState::Backup,
+        }
+    }
+
+    /// What a majority's grants are needed for.
+    pub(super) fn want(&self) -> Want {
+        let asking = self.canvass.is_some_and(|canvass| !canvass.pausing);
+        match (&self.state, asking) {
+            (State::Active(_) | State::Backup(Watch::Claiming { .. }), _) => Want::Holder,
+            (State::Backup(Watch::Suspecting(_) | Watch::Vacated { .. }), true) => Want::Candidate,
+            (State::Backup(_), _) | (State::Initialize, _) => Want::Nothing,
+        }
+    }
+
+    /// The term of the hold that this node has, or would have next.
+    pub(super) fn wanted_term(&self) -> u32 {
+        match self.want() {
+            Want::Candidate => self.term.saturating_add(1),
+            Want::Nothing | Want::Holder => self.term,
+        }
+    }
+
+    fn suspects(&self) -> bool {
+        matches!(&self.state, State::Backup(Watch::Suspecting(suspicion)) if suspicion.holder().is_some())
+    }
+
+    /// What everybody has to be told of at once when it changes.
+    pub(super) fn news(&self) -> impl PartialEq + use<> {
+        (self.state(), self.standing, self.claims(), self.suspects())
     }
 
     /// Until when the guard keeps the address, while it holds it.
     pub fn hold_until(&self) -> Option<Time> {
         match self.state {
-            State::Active(Hold::Holding { until }) => Some(until),
+            State::Active(Hold::Holding { until, .. }) => Some(until),
             State::Initialize | State::Backup(_) | State::Active(Hold::Releasing { .. }) => None,
         }
     }
@@ -211,20 +293,15 @@ impl Election {
         match &self.state {
             State::Initialize => self.barred_until.filter(|until| around.now < *until),
             State::Backup(Watch::Following { suspect_at, .. }) => Some(*suspect_at),
-            State::Backup(Watch::Suspecting(suspicion)) => Some(suspicion.deadline(self.rank(around))),
+            State::Backup(Watch::Suspecting(suspicion)) => Some(suspicion.deadline(self.patience(around))),
             State::Backup(Watch::Vacated { claim_at, .. }) => Some(*claim_at),
+            State::Backup(Watch::Asking(asking)) => Some(asking.deadline()),
             State::Backup(Watch::Claiming { until, .. }) => Some(*until),
-            State::Active(Hold::Holding { until }) => Some(*until),
+            State::Active(Hold::Holding { until, .. }) => {
+                Some(around.grants.end().map_or(*until, |end| (*until).min(end - AHEAD)))
+            }
             State::Active(Hold::Releasing { ask_again_at, .. }) => Some(*ask_again_at),
         }
-    }
-
-    /// Whether this node holds against `other`, when both say that they do: higher effective priority,
-    /// then higher address (RFC 9568 section 6.4.3).
-    pub(super) fn outranks(&self, other: MemberId, around: &Surroundings<'_>) -> bool {
-        let Some(member) = around.members.get(other) else { return true };
-        let theirs = member.part(self.id).map_or(0, |part| part.effective_priority);
-        (self.standing.effective, around.address) > (theirs, member.address())
     }
 
     fn obstacle(&self, around: &Surroundings<'_>) -> Option<Cause> {
@@ -234,56 +311,10 @@ impl Election {
             .or(self.is_barred(around.now).then_some(Cause::AddressRemoved))
     }
 
-    /// The member that says it holds the VIP and has been heard lately.
-    fn heard_holder(&self, around: &Surroundings<'_>) -> Option<MemberId> {
-        let holder = around.members.holder(self.id, around.now)?;
-        around.members.get(holder).is_some_and(|m| m.is_fresh(around.now)).then_some(holder)
-    }
-
-    /// How many living candidates stand before this node.
-    fn rank(&self, around: &Surroundings<'_>) -> u32 {
-        let mine = (self.standing.effective, around.address);
-        let better = around
-            .members
-            .candidates(self.id, around.now)
-            .filter(|(_, member, part)| (part.effective_priority, member.address()) > mine);
-        u32::try_from(better.count()).unwrap_or(u32::MAX)
-    }
-
-    /// Whether a better node is about to hold it: its kernel may take a while, longer than its lead.
-    fn is_claimed(&self, around: &Surroundings<'_>) -> bool {
-        let mine = (self.standing.effective, around.address);
-        around.members.claiming(self.id, around.now).any(|theirs| theirs > mine)
-    }
-
-    /// Whether a better node is just starting, as this one is, or one that this node has only been told of: a cluster
-    /// that starts as a whole needn't begin with a move, nor with two holders. Nobody waits for long, and not where
-    /// there was a holder.
-    fn gives_way(&self, around: &Surroundings<'_>) -> bool {
-        let mine = (self.standing.effective, around.address);
-        around.young
-            && (around.members.starting(self.id, around.now).any(|theirs| theirs > mine)
-                || around.members.mentions_others(around.me, around.now))
-    }
-
-    /// The best candidate heard lately that `may` hold it.
-    fn best_candidate(
-        &self,
-        around: &Surroundings<'_>,
-        may: impl Fn(&VipAdvertisement) -> bool,
-    ) -> Option<MemberId> {
-        around
-            .members
-            .candidates(self.id, around.now)
-            .filter(|(_, member, part)| member.is_fresh(around.now) && may(part))
-            .max_by_key(|(_, member, part)| (part.effective_priority, member.address()))
-            .map(|(id, _, _)| id)
-    }
-
-    /// A healthy peer that takes the VIP from a living holder: higher, and willing to preempt.
-    fn challenger(&self, around: &Surroundings<'_>) -> Option<MemberId> {
-        let mine = self.standing.effective;
-        self.best_candidate(around, |part| part.preempt && part.effective_priority > mine)
+    /// How much a suspicion asks for.
+    fn patience(&self, around: &Surroundings<'_>) -> Patience {
+        let loss = around.members.loss(around.now);
+        Patience { loss, doubt: around.missing, rank: self.rank(around) }
     }
 
     fn follow(holder: MemberId, around: &Surroundings<'_>) -> Watch {
@@ -297,7 +328,7 @@ impl Election {
             Some(holder) => Self::follow(holder, around),
             None => {
                 let suspect = suspect.or_else(|| around.members.holder(self.id, around.now));
-                Watch::Suspecting(Suspicion::new(suspect, around.interval, around.now))
+                Watch::Suspecting(Suspicion::new(suspect, self.proof, around.interval, around.now))
             }
         }
     }
@@ -305,27 +336,25 @@ impl Election {
     /// A sealed word has released the VIP: the named successor takes it at once, the others wait their turn.
     fn succeed(&self, successor: Option<MemberId>, around: &Surroundings<'_>) -> Watch {
         let now = around.now;
+        // Whoever released it wasn't the only holder: the other one may only be silent.
+        let another = around.members.holder(self.id, now).and_then(|id| around.members.get(id));
+        if another.is_some_and(|member| member.state(now) <= MemberState::Suspect) {
+            return self.look_again(None, around);
+        }
         let rank = self.rank(around);
-        let mine = successor.map_or(rank == 0, |id| id == around.me);
+        let turn = match successor {
+            Some(named) if named == around.me => Turn::Named,
+            None if rank == 0 => Turn::First,
+            Some(_) | None => Turn::Later,
+        };
         // Behind an old resignation may stand the word of who has taken the VIP since.
         let late = self.late_at.is_some_and(|at| now.since(at) < SUCCESSION);
-        let turns = if mine && !late { 0 } else { rank.max(1) };
-        Watch::Vacated { since: now, claim_at: now + SUCCESSION * turns, mine }
-    }
-
-    fn claim(
-        &mut self,
-        cause: Cause,
-        detect: Duration,
-        elect: Duration,
-        around: &Surroundings<'_>,
-        out: &mut Orders,
-    ) -> Watch {
-        let now = around.now;
-        self.term = self.term.saturating_add(1);
-        out.push(Output::Hold { vip: self.index, until: now + hold_time(around.interval), term: self.term });
-        let phases = Phases { detect, elect, assign: Duration::ZERO };
-        Watch::Claiming { cause, phases, decided_at: now, until: now + GUARD_ANSWER }
+        let (turn, turns) = match turn {
+            Turn::Named | Turn::First if !late => (turn, 0),
+            Turn::Named | Turn::First => (Turn::First, rank.max(1)),
+            Turn::Later => (turn, rank.max(1)),
+        };
+        Watch::Vacated { since: now, claim_at: now + SUCCESSION * turns, turn }
     }
 
     fn release(&self, successor: Option<MemberId>, cause: Cause, now: Time, out: &mut Orders) -> Hold {
@@ -378,7 +407,7 @@ pub enum Claimant {
 
 /// No hold is asked for longer: a guard that hangs has refreshed the kernel's lease of 2 s up to 500 ms before, and a
 /// node doesn't claim what its kernel may have given up.
-const LONGEST_HOLD: Duration = Duration::from_millis(1600);
+pub(super) const LONGEST_HOLD: Duration = Duration::from_millis(1600);
 
 /// For how long a hold is asked for: three intervals less a margin, so that a daemon that hangs is without
 /// its VIPs soon after its peers miss it.
@@ -391,13 +420,11 @@ pub(super) fn hold_time(interval: Duration) -> Duration {
 
 /// For how long one of the holder's beacons keeps its VIPs from being fenced: a little longer than the hold that is
 /// asked for beside it.
-///
-/// `feed` is how often holds are asked for; beacons leave every `interval`.
-pub(super) fn fence_time(interval: Duration, feed: Duration) -> Duration {
-    if interval <= feed {
+pub(super) fn fence_time(interval: Duration) -> Duration {
+    if interval <= FEED {
         (interval * 3).max(Duration::from_millis(100))
     } else {
         // The last hold may have been asked for an interval after the last beacon.
-        hold_time(interval) + interval + feed
+        hold_time(interval) + interval + FEED
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::message::{Advertisement, Boot, Heard, Mac, MemberId, VipAdvertisement, VipId};
+use super::loss::{self, Losses};
+use super::message::{Advertisement, Boot, Heard, Holder, Mac, MemberId, VipAdvertisement, VipId};
 use super::time::Time;
 use super::transition::VipState;
 
@@ -12,6 +13,11 @@ use super::transition::VipState;
 const SUSPECT_HALF_INTERVALS: u32 = 3;
 /// A member counts as dead, for status and as a candidate, after this many intervals of silence.
 const DEAD_INTERVALS: u32 = 4;
+
+/// A member that comes back after this many may have been believed dead by others, and by clients.
+const BACK_INTERVALS: u32 = 5;
+/// What gets lost is judged by the members heard within this time.
+const LOSSES_COUNT: Duration = Duration::from_secs(10);
 
 /// A member that said it would go is shown for this long.
 const LEFT_SHOWN: Duration = Duration::from_secs(60);
@@ -33,7 +39,10 @@ pub struct Member {
     address: IpAddr,
     boot: Boot,
     heard_at: Time,
+    /// When its latest word came: what it says was so then.
+    said_at: Time,
     latest: Advertisement,
+    losses: Losses,
     /// The highest term it has resigned from, by VIP: an older claim may still be on its way.
     resigned: BTreeMap<VipId, u32>,
     /// Its guard has said that its daemon is dead: its silence needs no other explanation.
@@ -78,16 +87,22 @@ impl Members {
         mut advertisement: Advertisement,
         now: Time,
     ) -> bool {
-        let mut resigned = BTreeMap::new();
+        let (mut resigned, mut losses) = (BTreeMap::new(), Losses::default());
         if let Some(known) = self.members.get_mut(&id)
             && known.boot == boot
         {
+            if let Some(beat) = advertisement.beat {
+                known.losses.hear(beat);
+            }
+            losses = known.losses;
             if advertisement.sequence <= known.latest.sequence {
                 // Late or by a second path: it proves life, but says nothing new.
                 known.heard_at = known.heard_at.max(now);
                 return false;
             }
             resigned = std::mem::take(&mut known.resigned);
+        } else if let Some(beat) = advertisement.beat {
+            losses.hear(beat);
         }
         for part in &mut advertisement.vips {
             if part.state == VipState::Active
@@ -97,8 +112,17 @@ impl Members {
             }
         }
         let name = advertisement.name.clone();
-        let member =
-            Member { name, address, boot, heard_at: now, latest: advertisement, resigned, buried: false };
+        let member = Member {
+            name,
+            address,
+            boot,
+            heard_at: now,
+            said_at: now,
+            latest: advertisement,
+            losses,
+            resigned,
+            buried: false,
+        };
         let before = self.members.insert(id, member);
         if before.is_none_or(|before| self.members[&id].differs(&before)) {
             self.revision += 1;
@@ -214,12 +238,33 @@ impl Members {
         })
     }
 
-    /// What the members stand with that are about to hold the VIP.
-    pub fn claiming(&self, vip: VipId, now: Time) -> impl Iterator<Item = (u8, IpAddr)> {
-        self.iter().filter(move |(_, member)| member.is_fresh(now)).filter_map(move |(_, member)| {
-            let part = member.part(vip).filter(|part| part.claims)?;
-            Some((part.effective_priority, member.address))
-        })
+    /// The members heard lately, in the order of their ids.
+    pub fn fresh(&self, now: Time) -> impl Iterator<Item = (MemberId, &Member)> {
+        self.iter().filter(move |(_, member)| member.is_fresh(now))
+    }
+
+    /// The members that may be alive, though they haven't been heard for a while: their words may get lost.
+    pub fn present(&self, now: Time) -> impl Iterator<Item = (MemberId, &Member)> {
+        self.iter().filter(move |(_, member)| member.state(now) <= MemberState::Suspect)
+    }
+
+    /// The best of the members heard lately that say they hold the VIP, and how many there are.
+    pub fn rivals(&self, vip: VipId, now: Time) -> (Option<Holder>, usize) {
+        let holders = self.fresh(now).filter_map(|(id, member)| {
+            let part = member.part(vip).filter(|part| part.state == VipState::Active)?;
+            let holder = Holder { member: id, term: part.term };
+            Some(((part.effective_priority, member.address), holder))
+        });
+        let mut count = 0;
+        let best = holders.inspect(|_| count += 1).max_by_key(|(standing, _)| *standing);
+        (best.map(|(_, holder)| holder), count)
+    }
+
+    /// So many of a thousand datagrams get lost, one way, by the worst of what is known; a node that has heard
+    /// nobody lately believes the worst of the network.
+    pub fn loss(&self, now: Time) -> u32 {
+        let counted = self.members.values().filter(|m| now.since(m.heard_at) < LOSSES_COUNT);
+        counted.map(|m| m.losses.per_mille()).max().unwrap_or(loss::MOST)
     }
 
     /// Whether a member that is heard hears somebody whom this node has never heard.
@@ -268,6 +313,30 @@ impl Member {
     /// The last thing it advertised.
     pub fn latest(&self) -> &Advertisement {
         &self.latest
+    }
+
+    /// Whether a word from it now comes after a silence so long that it, or clients, may believe something else
+    /// than this node.
+    pub fn has_been_away(&self, now: Time) -> bool {
+        now.since(self.heard_at) >= self.latest.interval * BACK_INTERVALS
+    }
+
+    /// Whether it has said anything since a moment.
+    pub fn has_spoken_since(&self, since: Time) -> bool {
+        self.said_at >= since
+    }
+
+    /// When it had last heard `other`, and which sequence number, by what it said last.
+    pub fn heard_of(&self, other: MemberId) -> Option<(Time, u64)> {
+        let heard = self.latest.heard.iter().find(|heard| heard.member == other)?;
+        Some((self.said_at - heard.age, heard.sequence))
+    }
+
+    /// Whom it hears holding the VIP, unless what it said is too old by now.
+    pub fn hears(&self, vip: VipId, now: Time) -> Option<Holder> {
+        let holder = self.part(vip)?.hears?;
+        let (at, _) = self.heard_of(holder.member)?;
+        (now.since(at) < self.latest.interval * SUSPECT_HALF_INTERVALS / 2).then_some(holder)
     }
 
     /// Its part in one VIP.

@@ -26,12 +26,16 @@ pub struct Mac(pub [u8; 6]);
 pub enum Message {
     /// "I am here, and this is my part in every VIP."
     Advertisement(Advertisement),
-    /// "Are you there?" Answered at once by an advertisement.
+    /// "Are you there, and whom do you hear?" Answered at once by an advertisement.
     Probe,
     /// "I have released this VIP." Acknowledged, and repeated until it is.
     Resignation(Resignation),
     /// "I have your resignation of this number."
     Acknowledgement(u32),
+    /// "Promise me these VIPs for a while." Asked again and again; answered by what is granted of it, if anything.
+    Request(Request),
+    /// "For as long as you asked, I promise these VIPs to nobody else."
+    Grant(Grant),
 }
 
 /// What every node tells every other, each interval and at once on change.
@@ -39,6 +43,8 @@ pub enum Message {
 pub struct Advertisement {
     /// Rises with every advertisement of one boot, over all paths.
     pub sequence: u64,
+    /// Its number among those told to everybody, one to each: a gap is a loss. `None` for what goes another way.
+    pub beat: Option<u64>,
     /// The sender's name.
     pub name: String,
     /// The sender's version of chinthe.
@@ -74,8 +80,23 @@ pub struct VipAdvertisement {
     pub mac: Mac,
     /// It hasn't heard the holder lately.
     pub suspects: bool,
-    /// It has decided to take the VIP, and its kernel is about to have it: lower candidates wait.
+    /// It is about to take the VIP: nobody else begins to.
     pub claims: bool,
+    /// The other member that it hears holding the VIP; the best of them if it hears several.
+    pub hears: Option<Holder>,
+    /// It suspects the holder, and the address has answered it lately: the holder's kernel still has it.
+    pub answered: bool,
+    /// It hears several holders, itself included.
+    pub disputed: bool,
+}
+
+/// Who holds a VIP, as somebody hears it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Which member.
+    pub member: MemberId,
+    /// By which election.
+    pub term: u32,
 }
 
 /// What a node last heard of another. It introduces the two as well: who doesn't know the other yet learns where
@@ -103,4 +124,41 @@ pub struct Resignation {
     pub term: u32,
     /// Who takes it, at once; the others wait for it.
     pub successor: Option<MemberId>,
+}
+
+/// Everything that a node wants a majority's grants for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The asker's own clock in nanoseconds, which the grant repeats.
+    pub asked_at: u64,
+    /// The last sequence number that the asker has heard of whom it asks.
+    pub echo: u64,
+    /// For how long.
+    pub lasts: Duration,
+    /// What it holds, or is about to.
+    pub wants: Vec<Wanted>,
+    /// What it was granted, hasn't used, and wants no longer.
+    pub frees: Vec<VipId>,
+}
+
+/// One VIP that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which.
+    pub vip: VipId,
+    /// The term of the hold that it is for.
+    pub term: u32,
+}
+
+/// What a member grants of a [`Request`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The request's.
+    pub asked_at: u64,
+    /// For how long, counted from when it was asked.
+    pub lasts: Duration,
+    /// How many nodes there are when all are there, as the granting member has it.
+    pub expected_nodes: u16,
+    /// What is granted.
+    pub vips: Vec<VipId>,
 }

@@ -15,10 +15,13 @@ pub mod balance;
 mod contract;
 mod election;
 mod health;
+mod hearing;
+mod loss;
 mod member;
 mod message;
 mod outbox;
 pub mod priority;
+mod quorum;
 mod reach;
 mod readiness;
 mod service;
@@ -29,17 +32,18 @@ mod transition;
 mod view;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::time::Duration;
 
 pub use self::administration::{AdminState, Administration, Aspect, Full, Setting, Stamp, Target, Word};
-pub use self::contract::{Input, Output, Settings, Tracked, VipSettings};
+pub use self::contract::{Input, Output, Proof, Settings, Tracked, VipSettings};
 pub use self::election::{Claimant, Election};
 pub use self::health::Health;
 pub use self::member::{Member, MemberState, Members};
 pub use self::message::{
-    Advertisement, Boot, Heard, Mac, MemberId, Message, Resignation, VipAdvertisement, VipId,
+    Advertisement, Boot, Grant, Heard, Holder, Mac, MemberId, Message, Request, Resignation,
+    VipAdvertisement, VipId, Wanted,
 };
+pub use self::quorum::Quorum;
 pub use self::service::{Administered, Backend, Change, Service, ServiceSettings};
 pub use self::time::Time;
 pub use self::transition::{Cause, Phases, Transition, Verdict, VipState};
@@ -47,6 +51,7 @@ pub use self::view::Views;
 
 use self::election::{Event, Orders, Surroundings, fence_time, hold_time};
 use self::outbox::Outbox;
+use self::quorum::Grants;
 use self::reach::Reach;
 use self::readiness::Readiness;
 
@@ -64,6 +69,8 @@ pub struct Core {
     interval: Duration,
     members: Members,
     elections: Vec<Election>,
+    /// Where a majority has to agree.
+    quorum: Option<Quorum>,
     /// One for each election.
     reach: Vec<Reach>,
     administration: Administration,
@@ -80,6 +87,8 @@ pub struct Core {
     guard: Boot,
     sequence: u64,
     revision: u64,
+    /// Advertisements to everybody.
+    beats: u64,
     resignations: u32,
     advertise_at: Time,
     /// When the holds are asked for anew.
@@ -93,12 +102,15 @@ impl Core {
     pub fn new(settings: Settings, now: Time) -> Self {
         let interval = settings.vips.iter().map(|v| v.advertisement_interval).min();
         let interval = interval.unwrap_or(INTERVAL_WITHOUT_VIPS);
-        let elections = settings.vips.iter().enumerate().map(|(i, v)| Election::new(i, v.id, v.preempt));
+        let elections = settings.vips.iter().enumerate().map(|(i, v)| Election::new(i, v));
         let services: Vec<Service> = settings.services.iter().map(Service::new).collect();
         Self {
             interval,
             members: Members::default(),
             elections: elections.collect(),
+            quorum: settings.majority_of.map(|nodes| {
+                Quorum::new(settings.me, nodes, settings.vips.iter().map(|v| v.id), interval, now)
+            }),
             reach: vec![Reach::default(); settings.vips.len()],
             administration: Administration::default(),
             administer_at: None,
@@ -112,6 +124,7 @@ impl Core {
             guard: Boot::default(),
             sequence: 0,
             revision: 0,
+            beats: 0,
             resignations: 0,
             advertise_at: now,
             feed_at: now,
@@ -182,7 +195,7 @@ impl Core {
 
     /// Something to tell a newcomer, out of turn.
     pub fn introduce(&mut self, now: Time) -> Advertisement {
-        self.advertisement(now)
+        self.beat(now)
     }
 
     /// What is to be done next, in order; `None` when there is nothing.
@@ -200,7 +213,12 @@ impl Core {
         for (vip, reach) in self.reach.iter().enumerate() {
             deadline = reach.deadline(self.patience(vip)).map_or(deadline, |at| at.min(deadline));
         }
-        let others = [self.outbox.deadline(), self.readiness.deadline(), self.administer_at];
+        let others = [
+            self.outbox.deadline(),
+            self.readiness.deadline(),
+            self.administer_at,
+            self.quorum.as_ref().and_then(|quorum| quorum.due(now)),
+        ];
         others.into_iter().flatten().fold(deadline, Time::min)
     }
 
@@ -219,9 +237,25 @@ impl Core {
         &self.elections
     }
 
+    /// The checks, in the file's order.
+    pub fn checks(&self) -> &[Health] {
+        &self.checks
+    }
+
     /// The services, in the file's order.
     pub fn services(&self) -> &[Service] {
         &self.services
+    }
+
+    /// What a majority has to agree on; `None` where nobody has to.
+    pub fn quorum(&self) -> Option<&Quorum> {
+        self.quorum.as_ref()
+    }
+
+    /// Whether this node's beacons may leave now: it holds something, and no grant ends before what a beacon feeds.
+    pub fn may_beacon(&self, now: Time) -> bool {
+        let mut held = self.elections.iter().enumerate().filter(|(_, e)| e.hold_until().is_some()).peekable();
+        held.peek().is_some() && held.all(|(vip, _)| self.grants(vip, now).suffice(now))
     }
 
     /// What operators have said.
@@ -248,7 +282,7 @@ impl Core {
 
     /// For how long one of the holder's beacons keeps its VIPs from being fenced.
     pub fn fence_time(&self) -> Duration {
-        fence_time(self.interval, FEED)
+        fence_time(self.interval)
     }
 
     /// Proxy listening, a full round of probes done, membership settled.
@@ -265,70 +299,6 @@ impl Core {
         self.members
             .holder(election.id(), now)
             .filter(|id| self.members.get(*id).is_some_and(|m| m.state(now) <= MemberState::Suspect))
-    }
-
-    fn heard(&mut self, from: MemberId, address: IpAddr, boot: Boot, message: Message, now: Time) {
-        match message {
-            Message::Advertisement(advertisement) => {
-                let claims: Vec<VipId> = advertisement
-                    .vips
-                    .iter()
-                    .filter(|part| part.state == VipState::Active)
-                    .map(|part| part.vip)
-                    .collect();
-                let unknown = self.members.get(from).is_none();
-                if self.members.hear(from, address, boot, advertisement, now) {
-                    self.count_conflicts(from, &claims, now);
-                }
-                // A newcomer learns at once what it would otherwise wait an interval for.
-                self.advertise_now |= unknown;
-            }
-            Message::Probe => {
-                let advertisement = self.advertisement(now);
-                self.outputs.push_back(Output::Reply { to: from, advertisement });
-            }
-            Message::Resignation(resignation) => {
-                let message = Message::Acknowledgement(resignation.id);
-                self.outputs.push_back(Output::Send { to: from, message });
-                self.resigned(from, resignation, now);
-            }
-            Message::Acknowledgement(id) => self.outbox.acknowledged(from, id),
-        }
-    }
-
-    fn count_conflicts(&mut self, from: MemberId, claims: &[VipId], now: Time) {
-        for vip in 0..self.elections.len() {
-            let election = &self.elections[vip];
-            if election.hold_until().is_some()
-                && claims.contains(&election.id())
-                && self
-                    .members
-                    .get(from)
-                    .and_then(|m| m.part(election.id()))
-                    .is_some_and(|p| p.state == VipState::Active)
-            {
-                self.outputs.push_back(Output::Conflict { vip, by: Claimant::Member(from) });
-                if election.outranks(from, &self.surroundings(vip, now)) {
-                    self.outputs.push_back(Output::Announce { vip });
-                }
-            }
-        }
-    }
-
-    fn resigned(&mut self, from: MemberId, resignation: Resignation, now: Time) {
-        let Resignation { vip: id, term, successor, .. } = resignation;
-        let Some(vip) = self.elections.iter().position(|e| e.id() == id) else { return };
-        let known_holder =
-            self.members.get(from).and_then(|m| m.part(id)).is_some_and(|part| match part.state {
-                VipState::Active => part.term <= term,
-                // Its next advertisement may have overtaken the resignation.
-                VipState::Backup | VipState::Initialize => {
-                    part.term == term && !self.members.has_resigned(from, id, term)
-                }
-            });
-        if self.members.resign(from, id, term) {
-            self.tell(vip, Event::Resigned { successor, known_holder }, now);
-        }
     }
 
     fn probed(&mut self, service: usize, backend: usize, success: bool) {
@@ -391,10 +361,28 @@ impl Core {
                 election.step(around, orders);
             });
         }
+        self.canvass(now);
         for (to, resignation) in self.outbox.due(now) {
             self.outputs.push_back(Output::Send { to, message: Message::Resignation(resignation) });
         }
         self.advertise_if_due(now);
+    }
+
+    fn grants(&self, vip: usize, now: Time) -> Grants {
+        self.quorum.as_ref().map_or(Grants::Unneeded, |quorum| quorum.grants(vip, now))
+    }
+
+    /// Asks for the grants that are needed now.
+    fn canvass(&mut self, now: Time) {
+        let Some(quorum) = &mut self.quorum else { return };
+        for (vip, election) in self.elections.iter().enumerate() {
+            quorum.want(vip, election.want(), election.wanted_term(), now);
+        }
+        let Some(request) = quorum.ask(now) else { return };
+        for (to, member) in self.members.iter().filter(|(_, m)| m.state(now) <= MemberState::Suspect) {
+            let request = Request { echo: member.latest().sequence, ..request.clone() };
+            self.outputs.push_back(Output::Send { to, message: Message::Request(request) });
+        }
     }
 
     fn advertise_if_due(&mut self, now: Time) {
@@ -406,13 +394,13 @@ impl Core {
             self.feed_at = now + FEED;
             for (vip, election) in self.elections.iter().enumerate() {
                 if election.hold_until().is_some() {
-                    let until = now + hold_time(self.interval);
+                    let until = self.grants(vip, now).bound(now + hold_time(self.interval));
                     self.outputs.push_back(Output::Hold { vip, until, term: election.term() });
                 }
             }
         }
         if std::mem::take(&mut self.advertise_now) {
-            let advertisement = self.advertisement(now);
+            let advertisement = self.beat(now);
             self.outputs.push_back(Output::Advertise(advertisement));
             // A regular beat, whatever is said in between; a late one isn't made up for.
             while self.advertise_at <= now {
@@ -421,23 +409,37 @@ impl Core {
         }
     }
 
+    /// What is told to everybody.
+    fn beat(&mut self, now: Time) -> Advertisement {
+        self.beats += 1;
+        Advertisement { beat: Some(self.beats), ..self.advertisement(now) }
+    }
+
     fn advertisement(&mut self, now: Time) -> Advertisement {
         self.sequence += 1;
+        if let Some(quorum) = &mut self.quorum {
+            quorum.advertised(self.sequence, now);
+        }
+        let vips = (0..self.elections.len())
+            .map(|vip| self.elections[vip].advertisement(&self.surroundings(vip, now)));
         Advertisement {
             sequence: self.sequence,
+            beat: None,
             name: self.settings.name.clone(),
             version: self.settings.version.clone(),
             config: self.settings.config,
             interval: self.interval,
             leaving: self.leaving && self.elections.iter().all(|e| e.state() != VipState::Active),
             guard: self.guard,
-            vips: self.elections.iter().map(Election::advertisement).collect(),
+            vips: vips.collect(),
             heard: self.members.heard(now),
         }
     }
 
     fn surroundings(&self, vip: usize, now: Time) -> Surroundings<'_> {
-        let obstacle = if self.leaving {
+        let obstacle = if self.settings.witness {
+            Some(Cause::Ineligible)
+        } else if self.leaving {
             Some(Cause::Shutdown)
         } else if self.itself != AdminState::Ready {
             Some(Cause::Drain)
@@ -451,8 +453,11 @@ impl Core {
             me: self.settings.me,
             address: self.settings.address,
             interval: self.interval,
+            sequence: self.sequence,
             members: &self.members,
             obstacle,
+            grants: self.grants(vip, now),
+            missing: self.members.fresh(now).count() < self.settings.expected_peers,
             young: self.readiness.is_young(now),
         }
     }
@@ -472,26 +477,16 @@ impl Core {
         let mut elections = std::mem::take(&mut self.elections);
         let mut orders = Orders::default();
         if let Some(election) = elections.get_mut(vip) {
-            let before = (election.state(), election.standing());
+            let before = election.news();
             act(election, &self.surroundings(vip, now), &mut orders);
-            // A claim, too, is told at once: before the kernel has the address, so that nobody else begins.
-            let claims = orders.outputs.iter().any(|output| matches!(output, Output::Hold { .. }));
-            let changed = before != (election.state(), election.standing());
-            self.revision += u64::from(changed);
-            self.advertise_now |= claims || changed;
+            let news = before != election.news();
+            self.revision += u64::from(news);
+            self.advertise_now |= news;
             for (term, successor) in orders.resignations {
                 self.resign(election.id(), term, successor, now);
             }
         }
         self.outputs.extend(orders.outputs);
         self.elections = elections;
-    }
-
-    fn resign(&mut self, vip: VipId, term: u32, successor: Option<MemberId>, now: Time) {
-        self.resignations = self.resignations.wrapping_add(1);
-        let resignation = Resignation { id: self.resignations, vip, term, successor };
-        for (to, _) in self.members.iter().filter(|(_, m)| m.state(now) <= MemberState::Suspect) {
-            self.outbox.push(to, resignation, now);
-        }
     }
 }

@@ -1,16 +1,20 @@
 //! Proof that a VIP is free: nobody speaks for it, and its address no longer answers.
 //!
-//! A burst of probes, sealed ones to the suspected holder and ARP requests for the address. Only probes that
-//! the guard has confirmed count, and it reads all answers before it confirms the next one: a guard that
-//! wasn't scheduled can't make an answer that did arrive count as silence.
+//! A burst of probes, sealed ones to the suspected holder and ARP requests for the address; every second one also
+//! asks the other members whom they hear. Only probes that the guard has confirmed count, and it reads all answers
+//! before it confirms the next one: a guard that wasn't scheduled can't make an answer that did arrive count as
+//! silence. Losses ask for more probes, never for longer silence before the first.
+//!
+//! Where addresses can't be asked (`probe = "none"`), time stands in for their silence: whatever its holder's
+//! kernel still had when it last may have lived is gone by then.
 
 use std::time::Duration;
 
+use super::contract::Proof;
+use super::loss::{MOST, enough};
 use super::message::MemberId;
 use super::time::Time;
 
-/// Unanswered probes that are enough when nothing gets lost.
-const ENOUGH: u32 = 5;
 /// After this many probes without an outcome there is no hurry any more.
 const HURRIED: u32 = 100;
 /// The distance of probes that aren't in a hurry.
@@ -21,21 +25,39 @@ const RANK_SLACK: Duration = Duration::from_millis(10);
 const LEFTOVER: Duration = Duration::from_millis(3250);
 /// A probe that the guard hasn't confirmed within this time is asked for again.
 const CONFIRMATION: Duration = Duration::from_millis(50);
+/// Intervals up to this are short: their probes follow each other faster.
+const SHORT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One suspicion, from the first doubt to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Suspicion {
     holder: Option<MemberId>,
+    proof: Proof,
     since: Time,
     gap: Duration,
     next_probe_at: Time,
     asked: u32,
     /// Probes confirmed since the last answer; the latest of them may still be answered.
     confirmed: u32,
+    /// From when on no answer has come.
+    silent_since: Time,
     /// From when on enough have gone unanswered.
     proven_at: Option<Time>,
-    /// When an address that nobody is known to hold was first heard answering.
-    stranger_since: Option<Time>,
+    /// The latest probes, or those before them, have been answered.
+    answered: bool,
+    /// When the address was first heard answering without a sealed word: by a member, and by a stranger.
+    answered_since: [Option<Time>; 2],
+}
+
+/// How much a candidate asks for before it believes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Patience {
+    /// So many of a thousand datagrams get lost, one way.
+    pub(super) loss: u32,
+    /// Somebody who should be there isn't heard: were a holder unknown, so would be how much of its word gets lost.
+    pub(super) doubt: bool,
+    /// So many better candidates have their turn first.
+    pub(super) rank: u32,
 }
 
 /// What a suspicion asks for.
@@ -49,19 +71,26 @@ pub(super) enum Step {
     Take,
 }
 
+/// The distance of probes that are in a hurry.
+pub(super) fn gap(interval: Duration) -> Duration {
+    Duration::from_millis(if interval <= SHORT_INTERVAL { 2 } else { 5 })
+}
+
 impl Suspicion {
     /// Starts to doubt `holder`, or to look whether a VIP without a known holder is free.
-    pub(super) fn new(holder: Option<MemberId>, interval: Duration, now: Time) -> Self {
-        let gap = Duration::from_millis(if interval <= Duration::from_millis(20) { 2 } else { 5 });
+    pub(super) fn new(holder: Option<MemberId>, proof: Proof, interval: Duration, now: Time) -> Self {
         Self {
             holder,
+            proof,
             since: now,
-            gap,
+            gap: gap(interval),
             next_probe_at: now,
             asked: 0,
             confirmed: 0,
+            silent_since: now,
             proven_at: None,
-            stranger_since: None,
+            answered: false,
+            answered_since: [None; 2],
         }
     }
 
@@ -75,30 +104,48 @@ impl Suspicion {
         self.since
     }
 
-    /// When there is something to do next.
-    pub(super) fn deadline(&self, rank: u32) -> Time {
-        self.proven_at.map_or(self.next_probe_at, |at| self.next_probe_at.min(at + self.rank_delay(rank)))
+    /// From when on no answer has come.
+    pub(super) fn silent_since(&self) -> Time {
+        self.silent_since
     }
 
-    /// What is to be done now by the candidate with `rank` better ones before it.
-    pub(super) fn step(&mut self, rank: u32, now: Time) -> Step {
-        if self.proven_at.is_some_and(|at| now >= at + self.rank_delay(rank)) {
+    /// How many probes have been asked for.
+    pub(super) fn asked(&self) -> u32 {
+        self.asked
+    }
+
+    /// When there is something to do next.
+    pub(super) fn deadline(&self, patience: Patience) -> Time {
+        let turn = self.proven_at.map(|at| at + self.turn(patience));
+        turn.map_or(self.next_probe_at, |at| self.next_probe_at.min(at))
+    }
+
+    /// What is to be done now.
+    pub(super) fn step(&mut self, patience: Patience, now: Time) -> Step {
+        if self.proven_at.is_some_and(|at| now >= at + self.turn(patience)) {
             return Step::Take;
         }
         if now < self.next_probe_at {
             return Step::Wait;
         }
         self.asked = self.asked.saturating_add(1);
-        // The confirmation sets the next probe; this is for a guard that doesn't answer.
-        self.next_probe_at = now + CONFIRMATION;
+        match self.proof {
+            // The confirmation sets the next probe; this is for a guard that doesn't answer.
+            Proof::Answers => self.next_probe_at = now + CONFIRMATION,
+            Proof::Time => self.confirmed(patience, now),
+        }
         Step::Probe
     }
 
     /// The guard has read all answers so far and sent one more probe.
-    pub(super) fn confirmed(&mut self, now: Time) {
-        self.confirmed += 1;
+    pub(super) fn confirmed(&mut self, patience: Patience, now: Time) {
+        self.confirmed = self.confirmed.saturating_add(1);
         self.next_probe_at = now + if self.asked > HURRIED { UNHURRIED_GAP } else { self.gap };
-        if self.confirmed > ENOUGH && self.proven_at.is_none() {
+        let waited = match self.proof {
+            Proof::Answers => true,
+            Proof::Time => now.since(self.silent_since) >= LEFTOVER + super::election::LONGEST_HOLD,
+        };
+        if waited && self.confirmed > self.enough(patience) && self.proven_at.is_none() {
             self.proven_at = Some(now);
         }
     }
@@ -106,32 +153,49 @@ impl Suspicion {
     /// Somebody answered for the address; `known` when it was the holder or another member, `by_ip` when the
     /// address has answered by IP as well. True when that is a conflict: no member is responsible for it.
     pub(super) fn answered(&mut self, known: bool, by_ip: bool, now: Time) -> bool {
-        if known {
-            self.forget_silence();
-            return false;
+        let since = *self.answered_since[usize::from(!known)].get_or_insert(now);
+        // Whatever was left behind is gone by then: who goes on to claim the address has it in earnest only if it
+        // answers by IP. A stranger may be a cluster whose secret isn't ours, but not where the holder is known.
+        let believed = by_ip || now.since(since) < LEFTOVER;
+        if believed && (known || self.holder.is_none()) {
+            self.forget_silence(now);
+            self.answered = true;
         }
-        // A claim alone never blocks for good, and not at all where the holder's own address is known. An address
-        // that goes on to answer by IP is in use, be it by a cluster whose secret isn't ours.
-        let since = *self.stranger_since.get_or_insert(now);
-        if self.holder.is_none() && (by_ip || now.since(since) < LEFTOVER) {
-            self.forget_silence();
-        }
-        true
+        !known
     }
 
-    /// This node was late itself: what it didn't hear meanwhile proves nothing.
+    /// Whether the address has answered lately: of a proof, not even half is there.
+    pub(super) fn is_answered(&self, patience: Patience) -> bool {
+        self.answered && self.confirmed * 2 <= self.enough(patience)
+    }
+
+    /// Nothing seen or heard so far proves anything: this node was late itself, or another knows better.
     pub(super) fn start_afresh(&mut self, now: Time) {
-        self.forget_silence();
+        self.forget_silence(now);
+        self.answered = false;
+        self.answered_since = [None; 2];
         self.next_probe_at = now;
     }
 
-    fn forget_silence(&mut self) {
+    fn forget_silence(&mut self, now: Time) {
         self.confirmed = 0;
+        self.silent_since = now;
         self.proven_at = None;
     }
 
-    fn rank_delay(&self, rank: u32) -> Duration {
-        (self.gap * ENOUGH + RANK_SLACK) * rank
+    /// A VIP without a known holder is asked for by broadcasts alone, and a holder whose address can't be asked by
+    /// sealed probes: one way, not two.
+    fn enough(&self, patience: Patience) -> u32 {
+        match (self.holder, self.proof) {
+            (Some(_), Proof::Answers) => enough(patience.loss, 2),
+            (Some(_), Proof::Time) => enough(patience.loss, 1),
+            (None, _) if patience.doubt => enough(MOST, 1),
+            (None, Proof::Answers | Proof::Time) => enough(patience.loss, 1),
+        }
+    }
+
+    fn turn(&self, patience: Patience) -> Duration {
+        (self.gap * self.enough(patience) + RANK_SLACK) * patience.rank
     }
 }
 
@@ -157,18 +221,20 @@ mod tests {
         holder: Option<MemberId>,
     ) -> Option<Duration> {
         let start = Time::from_nanos(1_000_000_000);
-        let (mut suspicion, mut now, mut probes) = (Suspicion::new(holder, INTERVAL, start), start, 0);
+        let mut suspicion = Suspicion::new(holder, Proof::Answers, INTERVAL, start);
+        let (mut now, mut probes) = (start, 0);
+        let patience = Patience { loss: 0, doubt: false, rank };
         while now.since(start) < Duration::from_secs(10) {
-            match suspicion.step(rank, now) {
+            match suspicion.step(patience, now) {
                 Step::Take => return Some(now.since(start)),
                 Step::Probe => {
                     if let Some(known) = answers(probes) {
                         suspicion.answered(known, by_ip, now);
                     }
                     probes += 1;
-                    suspicion.confirmed(now);
+                    suspicion.confirmed(patience, now);
                 }
-                Step::Wait => now = suspicion.deadline(rank),
+                Step::Wait => now = suspicion.deadline(patience),
             }
         }
         None
@@ -187,9 +253,51 @@ mod tests {
 
     #[test]
     fn an_address_that_its_holder_answers_for_is_never_taken() {
-        assert_eq!(taken_after(0, |_| Some(true), Some(MemberId(1))), None);
+        assert_eq!(taken_from(0, |_| Some(true), true, Some(MemberId(1))), None);
         // One answer in six is enough to know that it is there.
-        assert_eq!(taken_after(0, |n| (n % 5 == 4).then_some(true), Some(MemberId(1))), None);
+        assert_eq!(taken_from(0, |n| (n % 5 == 4).then_some(true), true, Some(MemberId(1))), None);
+    }
+
+    #[test]
+    fn a_holders_address_that_only_claims_to_be_there_is_believed_as_long_as_a_lease_can_last() {
+        let taken = taken_after(0, |_| Some(true), Some(MemberId(1))).expect("it is taken in the end");
+        assert!(taken >= LEFTOVER && taken < LEFTOVER + Duration::from_millis(200), "{taken:?}");
+    }
+
+    #[test]
+    fn losses_ask_for_more_probes_and_each_rank_waits_for_them() {
+        let start = Time::from_nanos(1_000_000_000);
+        for (holder, rank, loss, expected) in [
+            (Some(MemberId(1)), 0, 300, 14 * 5),
+            (Some(MemberId(1)), 1, 300, 14 * 5 + 14 * 5 + 10),
+            // Only broadcasts ask for an address that nobody is known to hold.
+            (None, 0, 300, 28 * 5),
+        ] {
+            let patience = Patience { loss, doubt: false, rank };
+            let mut suspicion = Suspicion::new(holder, Proof::Answers, INTERVAL, start);
+            let mut now = start;
+            loop {
+                match suspicion.step(patience, now) {
+                    Step::Take => break,
+                    Step::Probe => suspicion.confirmed(patience, now),
+                    Step::Wait => now = suspicion.deadline(patience),
+                }
+            }
+            assert_eq!(now.since(start), Duration::from_millis(expected));
+        }
+    }
+
+    #[test]
+    fn where_addresses_cannot_be_asked_the_longest_hold_and_lease_are_waited_for() {
+        let start = Time::from_nanos(1_000_000_000);
+        let patience = Patience { loss: 0, doubt: false, rank: 0 };
+        let mut suspicion = Suspicion::new(Some(MemberId(1)), Proof::Time, INTERVAL, start);
+        let mut now = start;
+        while suspicion.step(patience, now) != Step::Take {
+            now = suspicion.deadline(patience);
+        }
+        let waited = now.since(start);
+        assert!(waited >= Duration::from_millis(4850) && waited < Duration::from_millis(4900), "{waited:?}");
     }
 
     #[test]
@@ -217,11 +325,12 @@ mod tests {
     #[test]
     fn probes_that_the_guard_does_not_confirm_prove_nothing() {
         let start = Time::ZERO;
-        let mut suspicion = Suspicion::new(None, INTERVAL, start);
+        let patience = Patience { loss: 0, doubt: false, rank: 0 };
+        let mut suspicion = Suspicion::new(None, Proof::Answers, INTERVAL, start);
         let mut now = start;
         for _ in 0..100 {
-            assert_ne!(suspicion.step(0, now), Step::Take);
-            now = suspicion.deadline(0);
+            assert_ne!(suspicion.step(patience, now), Step::Take);
+            now = suspicion.deadline(patience);
         }
     }
 }

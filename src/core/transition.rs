@@ -72,6 +72,8 @@ pub enum Cause {
     Isolated,
     /// Another node that is entitled to it holds it too.
     Conflict,
+    /// No majority grants it any more.
+    NoMajority,
     /// The driver was late, and the guard let go by itself.
     HoldExpired,
     /// The guard ended or refused.
@@ -86,7 +88,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Ready,
         Self::Vacant,
         Self::HolderSilent,
@@ -96,6 +98,7 @@ impl Cause {
         Self::LinkDown,
         Self::Isolated,
         Self::Conflict,
+        Self::NoMajority,
         Self::HoldExpired,
         Self::GuardLost,
         Self::AddressRemoved,
@@ -115,6 +118,7 @@ impl Cause {
             Self::LinkDown => "link_down",
             Self::Isolated => "isolated",
             Self::Conflict => "conflict",
+            Self::NoMajority => "no_majority",
             Self::HoldExpired => "hold_expired",
             Self::GuardLost => "guard_lost",
             Self::AddressRemoved => "address_removed",

@@ -27,6 +27,7 @@ use crate::config::{Config, Endpoint, Identity};
 use crate::core::{Core, Input, MemberState, Output, Phases, Time};
 use crate::guard::{Guard, clock};
 use crate::peers::{self, Peers};
+use crate::probe;
 use crate::proxy::{self, Proxy};
 use crate::telemetry::{self, Channel, Direction, Metrics};
 use crate::wire::seal;
@@ -36,6 +37,7 @@ use super::mailbox::{Event, Mailbox};
 use super::service::Prober;
 use super::snapshot::{self, Snapshot, VipFacts};
 use super::start::Wards;
+use super::targets::Targets;
 use super::throttle::Throttle;
 use super::watchdog::{GuardWatch, WorkerWatch};
 
@@ -75,6 +77,7 @@ pub(super) struct Driver {
     pub(super) addresses: Vec<Vec<Option<SocketAddr>>>,
     /// What was told last of each member.
     pub(super) members: BTreeMap<String, MemberState>,
+    pub(super) targets: Targets,
     pub(super) hearsay: Hearsay,
     pub(super) throttle: Throttle,
     pub(super) guard_watch: GuardWatch,
@@ -130,8 +133,12 @@ impl Driver {
             let deadline = self.deadline();
             self.wait(deadline);
             let now = clock::now();
+            if now >= deadline {
+                self.metrics.late(now.since(deadline));
+            }
             if now.since(deadline) > LATE.max(self.core.interval() / 2) {
                 tracing::warn!(late_ms = now.since(deadline).as_millis(), "the driver was late");
+                self.metrics.stalled();
                 self.worker_watch.start_afresh(now);
                 self.guard_watch.start_afresh(now);
                 self.handle(Input::Stalled);
@@ -234,7 +241,7 @@ impl Driver {
     }
 
     fn rejected(&mut self, channel: seal::Channel, reason: seal::Reject) {
-        self.metrics.rejected(counted(channel), reason.as_str());
+        self.metrics.rejected(counted(channel), reason.as_str(), 1);
         if reason == seal::Reject::Unproven {
             // Every acquaintance begins with it.
             return;
@@ -272,12 +279,13 @@ impl Driver {
         }
     }
 
-    fn probed(&mut self, result: &crate::probe::ProbeResult) {
+    fn probed(&mut self, result: &probe::ProbeResult) {
         let (service, backend) = (result.service, result.backend);
         let moved = result.address.filter(|address| self.addresses[service][backend] != Some(*address));
         if let Some(address) = moved {
             self.addresses[service][backend] = Some(address);
         }
+        self.metrics.probed(service, backend, result.outcome.map_err(probe::ProbeFailure::as_str));
         if let Err(failure) = &result.outcome {
             let (service, backend) = self.names(service, backend);
             tracing::debug!(service, backend, reason = failure.as_str(), "probe failed");
@@ -344,6 +352,7 @@ impl Driver {
             now,
         );
         self.gossip();
+        let snapshot = Snapshot { targets: self.targets.addresses(), ..snapshot };
         self.snapshots.send_replace(Arc::new(snapshot));
         self.published_at = now;
     }
@@ -355,6 +364,7 @@ impl Driver {
             let state = member.state(now);
             let Some(known) = self.members.get_mut(member.name()) else {
                 tracing::info!(member = member.name(), address = %member.address(), to = state.as_str(), "member");
+                self.metrics.member(state);
                 self.members.insert(member.name().to_owned(), state);
                 changed = true;
                 continue;
@@ -367,6 +377,7 @@ impl Driver {
                 || *known == MemberState::Suspect && state == MemberState::Alive;
             if !doubt {
                 tracing::info!(member = member.name(), from = known.as_str(), to = state.as_str(), "member");
+                self.metrics.member(state);
             }
             *known = state;
             changed = true;

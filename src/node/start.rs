@@ -86,9 +86,13 @@ impl Wards {
 
 /// Reads the file and takes what the host has to give.
 pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunError> {
-    let config = read(file)?;
+    let mut config = read(file)?;
     let digest = config::digest(&config);
     let identity = config::identify(&config, node, &ThisHost).map_err(|e| RunError::two_lines(2, &e))?;
+    let witness = config.cluster.witness.contains(&identity.name);
+    if witness {
+        only_vote(&mut config);
+    }
     let secret =
         config::read_secret(&config::secret_path(&config)).map_err(|e| RunError::two_lines(2, &e))?;
     let keyring = Keyring::new(secret.as_bytes(), &config.cluster.name);
@@ -96,7 +100,7 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     let token = token.map_err(|error| RunError::new(2, &error, error.hint()))?;
     let me = member_id(&identity.name);
 
-    let interfaces = interfaces(&config, &identity)?;
+    let interfaces = if witness { Vec::new() } else { interfaces(&config, &identity)? };
     let mine = peers::Identity { id: me, address: identity.address, boot: Boot(random()), cookies: random() };
     let unique: BTreeSet<String> = interfaces.iter().cloned().collect();
     ports_are_free(&config)?;
@@ -142,6 +146,16 @@ fn read(file: &Path) -> Result<Config, RunError> {
         tracing::warn!(line = lint.line, "{}", lint.message);
     }
     Ok(config)
+}
+
+/// A witness knows the VIPs that it votes on, and has nothing to serve.
+fn only_vote(config: &mut Config) {
+    config.services.clear();
+    config.checks.clear();
+    for vip in &mut config.vips {
+        vip.track.clear();
+        vip.priority = config::PerNode::all(1);
+    }
 }
 
 /// The interface of every VIP on this node.
@@ -249,6 +263,10 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         base_priority: vip.priority.on(&identity.name).copied().unwrap_or(100),
         advertisement_interval: vip.advertisement_interval,
         preempt: vip.preempt.on(&identity.name).copied().unwrap_or(true),
+        proof: match vip.probe {
+            config::VipProbe::Address => core::Proof::Answers,
+            config::VipProbe::None => core::Proof::Time,
+        },
         track: vip.track.iter().map(tracked).collect(),
     };
     let service = |service: &config::Service| core::ServiceSettings {
@@ -270,6 +288,8 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
             _ => SYNC_PATIENCE,
         },
         config: std::array::from_fn(|i| digest[i]),
+        majority_of: config.cluster.quorum.majority_of(),
+        witness: config.cluster.witness.contains(&identity.name),
         expected_peers: others.len() + names,
         vips: config.vips.iter().map(vip).collect(),
         services: config.services.iter().map(service).collect(),

@@ -161,10 +161,15 @@ impl Peers {
     /// Tells everybody; over the VIPs' interfaces too when this node holds any. How many datagrams that were,
     /// by channel.
     pub fn advertise(&mut self, advertisement: Advertisement, holder: bool) -> (u64, u64) {
-        let body = message::encode(&Message::Advertisement(advertisement));
         // The beacon goes first: it is what a holder's own kernel, too, takes for a sign of life.
-        let beacons = if holder { self.beacons.send(&self.beacon_envelope.seal(&body)) } else { 0 };
-        let sealed = self.envelope.seal(&body);
+        let beacons = if holder {
+            let beacon = Advertisement { beat: None, ..advertisement.clone() };
+            let body = message::encode(&Message::Advertisement(beacon));
+            self.beacons.send(&self.beacon_envelope.seal(&body))
+        } else {
+            0
+        };
+        let sealed = self.envelope.seal(&message::encode(&Message::Advertisement(advertisement)));
         for address in self.known.iter().chain(self.introduced.keys()) {
             self.advertisements.send(&sealed, *address);
         }
@@ -257,9 +262,11 @@ impl Peers {
             return match message {
                 Message::Resignation(resignation) => Ok(Input::GuardResigned { of: sender, resignation }),
                 // A guard has one word only.
-                Message::Advertisement(_) | Message::Probe | Message::Acknowledgement(_) => {
-                    Err(Reject::Malformed)
-                }
+                Message::Advertisement(_)
+                | Message::Probe
+                | Message::Acknowledgement(_)
+                | Message::Request(_)
+                | Message::Grant(_) => Err(Reject::Malformed),
             };
         }
         if let Message::Advertisement(advertisement) = &message {

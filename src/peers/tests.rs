@@ -28,6 +28,7 @@ fn address(last: u8) -> SocketAddr {
 
 fn advertisement(name: &str, guard: u8) -> Advertisement {
     Advertisement {
+        beat: None,
         sequence: 1,
         name: name.into(),
         version: "0".into(),

@@ -209,6 +209,7 @@ impl Rejection {
 /// The running data plane. Dropping it cuts every connection; [`stop`](Self::stop) lets them end.
 pub struct Proxy {
     workers: Vec<Handle>,
+    connections_limit: usize,
 }
 
 impl Proxy {
@@ -238,7 +239,8 @@ impl Proxy {
         let turns = Turns::new(plan.services.len());
         let common = Arc::new(Common { plan, settings, turns, report: Box::new(report) });
 
-        let mut proxy = Self { workers: Vec::with_capacity(listeners.len()) };
+        let handles = Vec::with_capacity(listeners.len());
+        let mut proxy = Self { connections_limit: share * workers, workers: handles };
         for (number, listeners) in listeners.into_iter().enumerate() {
             let desk = Arc::new(Desk::new(&common.plan));
             let (worker, waker) =
@@ -269,7 +271,11 @@ impl Proxy {
 
     /// Everything counted since the start, summed over the workers.
     pub fn counters(&self) -> Counters {
-        let mut sum = Counters::default();
+        let mut sum = Counters {
+            workers: self.workers.len() as u64,
+            connections_limit: self.connections_limit as u64,
+            ..Counters::default()
+        };
         for worker in &self.workers {
             worker.desk.tally.add_to(&mut sum);
         }

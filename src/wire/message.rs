@@ -11,7 +11,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::core::{
-    Advertisement, Boot, Heard, Mac, MemberId, Message, Resignation, VipAdvertisement, VipId, VipState,
+    Advertisement, Boot, Grant, Heard, Holder, Mac, MemberId, Message, Request, Resignation,
+    VipAdvertisement, VipId, VipState, Wanted,
 };
 
 /// The version that this program speaks.
@@ -21,11 +22,15 @@ pub const VERSION: u8 = 1;
 const LIST: usize = 256;
 /// Names and versions are cut to this many bytes by an honest sender.
 const TEXT: usize = 63;
+/// Stands for an advertisement that isn't a beat; nobody counts that far.
+const NO_BEAT: u64 = u64::MAX;
 
 const ADVERTISEMENT: u8 = 1;
 const PROBE: u8 = 2;
 const RESIGNATION: u8 = 3;
 const ACKNOWLEDGEMENT: u8 = 4;
+const REQUEST: u8 = 5;
+const GRANT: u8 = 6;
 
 /// Why a body isn't a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +65,24 @@ pub fn encode(message: &Message) -> Vec<u8> {
             out.push(ACKNOWLEDGEMENT);
             out.extend(id.to_be_bytes());
         }
+        Message::Request(request) => {
+            out.push(REQUEST);
+            out.extend(request.asked_at.to_be_bytes());
+            out.extend(request.echo.to_be_bytes());
+            duration(&mut out, request.lasts);
+            list(&mut out, &request.wants, |out, wanted| {
+                out.extend(wanted.vip.0.to_be_bytes());
+                out.extend(wanted.term.to_be_bytes());
+            });
+            list(&mut out, &request.frees, |out, vip| out.extend(vip.0.to_be_bytes()));
+        }
+        Message::Grant(grant) => {
+            out.push(GRANT);
+            out.extend(grant.asked_at.to_be_bytes());
+            duration(&mut out, grant.lasts);
+            out.extend(grant.expected_nodes.to_be_bytes());
+            list(&mut out, &grant.vips, |out, vip| out.extend(vip.0.to_be_bytes()));
+        }
     }
     out
 }
@@ -80,40 +103,54 @@ pub fn decode(body: &[u8]) -> Result<Message, DecodeError> {
             Ok(Message::Resignation(Resignation { id, vip, term, successor: some.then_some(successor) }))
         }
         ACKNOWLEDGEMENT => Ok(Message::Acknowledgement(input.u32()?)),
+        REQUEST => {
+            let (asked_at, echo, lasts) = (input.u64()?, input.u64()?, input.duration()?);
+            let wants = input.list(|input| Ok(Wanted { vip: VipId(input.u64()?), term: input.u32()? }))?;
+            let frees = input.list(|input| Ok(VipId(input.u64()?)))?;
+            Ok(Message::Request(Request { asked_at, echo, lasts, wants, frees }))
+        }
+        GRANT => {
+            let (asked_at, lasts, expected_nodes) = (input.u64()?, input.duration()?, input.u16()?);
+            let vips = input.list(|input| Ok(VipId(input.u64()?)))?;
+            Ok(Message::Grant(Grant { asked_at, lasts, expected_nodes, vips }))
+        }
         _other => Err(DecodeError::Malformed),
     }
 }
 
 fn encode_advertisement(out: &mut Vec<u8>, advertisement: &Advertisement) {
     out.extend(advertisement.sequence.to_be_bytes());
+    out.extend(advertisement.beat.unwrap_or(NO_BEAT).to_be_bytes());
     text(out, &advertisement.name);
     text(out, &advertisement.version);
     out.extend(advertisement.config);
     duration(out, advertisement.interval);
     out.push(u8::from(advertisement.leaving));
     out.extend(advertisement.guard.0);
-    let vips = &advertisement.vips[..advertisement.vips.len().min(LIST)];
-    out.extend((vips.len() as u16).to_be_bytes());
-    for vip in vips {
+    list(out, &advertisement.vips, |out, vip| {
         out.extend(vip.vip.0.to_be_bytes());
         out.push(state_code(vip.state));
         out.push(vip.effective_priority);
-        out.push(u8::from(vip.preempt) | u8::from(vip.suspects) << 1 | u8::from(vip.claims) << 2);
+        let flags = [vip.preempt, vip.suspects, vip.claims, vip.disputed, vip.hears.is_some(), vip.answered];
+        out.push(flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag)));
         out.extend(vip.term.to_be_bytes());
         out.extend(vip.mac.0);
-    }
-    let heard = &advertisement.heard[..advertisement.heard.len().min(LIST)];
-    out.extend((heard.len() as u16).to_be_bytes());
-    for heard in heard {
+        if let Some(holder) = vip.hears {
+            out.extend(holder.member.0.to_be_bytes());
+            out.extend(holder.term.to_be_bytes());
+        }
+    });
+    list(out, &advertisement.heard, |out, heard| {
         out.extend(heard.member.0.to_be_bytes());
         address(out, heard.address);
         out.extend(heard.sequence.to_be_bytes());
         duration(out, heard.age);
-    }
+    });
 }
 
 fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeError> {
     let sequence = input.u64()?;
+    let beat = Some(input.u64()?).filter(|beat| *beat != NO_BEAT);
     let (name, version) = (input.text()?, input.text()?);
     let config = input.bytes()?;
     let interval = input.duration()?;
@@ -131,16 +168,31 @@ fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeEr
             return Err(DecodeError::Malformed);
         }
         let flags = input.byte()?;
+        let [preempt, suspects, claims, disputed, hears, answered] =
+            [0, 1, 2, 3, 4, 5].map(|bit| flags >> bit & 1 == 1);
         let term = input.u32()?;
         let mac = Mac(input.bytes()?);
-        let (preempt, suspects, claims) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
-        Ok(VipAdvertisement { vip, state, effective_priority, preempt, term, mac, suspects, claims })
+        let hears =
+            if hears { Some(Holder { member: MemberId(input.u64()?), term: input.u32()? }) } else { None };
+        Ok(VipAdvertisement {
+            vip,
+            state,
+            effective_priority,
+            preempt,
+            term,
+            mac,
+            suspects,
+            claims,
+            hears,
+            answered,
+            disputed,
+        })
     })?;
     let heard = input.list(|input| {
         let (member, address) = (MemberId(input.u64()?), input.address()?);
         Ok(Heard { member, address, sequence: input.u64()?, age: input.duration()? })
     })?;
-    Ok(Advertisement { sequence, name, version, config, interval, leaving, guard, vips, heard })
+    Ok(Advertisement { sequence, beat, name, version, config, interval, leaving, guard, vips, heard })
 }
 
 fn state_code(state: VipState) -> u8 {
@@ -172,6 +224,13 @@ fn address(out: &mut Vec<u8>, address: IpAddr) {
             out.extend(v6.octets());
         }
     }
+}
+
+/// As many as fit, behind their number.
+fn list<T>(out: &mut Vec<u8>, items: &[T], encode: impl Fn(&mut Vec<u8>, &T)) {
+    let items = &items[..items.len().min(LIST)];
+    out.extend((items.len() as u16).to_be_bytes());
+    items.iter().for_each(|item| encode(out, item));
 }
 
 fn text(out: &mut Vec<u8>, text: &str) {
@@ -258,6 +317,7 @@ mod tests {
     fn advertisement() -> Advertisement {
         Advertisement {
             sequence: 7,
+            beat: Some(5),
             name: "ha1".into(),
             version: "0.1.0".into(),
             config: [1, 2, 3, 4, 5, 6, 7, 8],
@@ -273,6 +333,9 @@ mod tests {
                 mac: Mac([2, 0, 0, 0, 0, 1]),
                 suspects: false,
                 claims: true,
+                hears: Some(Holder { member: MemberId(3), term: 3 }),
+                answered: true,
+                disputed: true,
             }],
             heard: ["192.0.2.1", "2001:db8::1"]
                 .map(|address| Heard {
@@ -285,20 +348,42 @@ mod tests {
         }
     }
 
+    fn request() -> Message {
+        Message::Request(Request {
+            asked_at: 1 << 40,
+            echo: 99,
+            lasts: Duration::from_millis(500),
+            wants: vec![Wanted { vip: VipId(2), term: 3 }],
+            frees: vec![VipId(4)],
+        })
+    }
+
     #[test]
     fn every_message_survives_the_wire() {
         for message in [
             Message::Advertisement(advertisement()),
             Message::Advertisement(Advertisement {
+                beat: None,
                 leaving: true,
                 vips: vec![],
                 heard: vec![],
+                ..advertisement()
+            }),
+            Message::Advertisement(Advertisement {
+                vips: vec![VipAdvertisement { hears: None, disputed: false, ..advertisement().vips[0] }],
                 ..advertisement()
             }),
             Message::Probe,
             Message::Resignation(Resignation { id: 1, vip: VipId(2), term: 3, successor: Some(MemberId(0)) }),
             Message::Resignation(Resignation { id: u32::MAX, vip: VipId(2), term: 3, successor: None }),
             Message::Acknowledgement(77),
+            request(),
+            Message::Grant(Grant {
+                asked_at: u64::MAX,
+                lasts: Duration::from_millis(500),
+                expected_nodes: 5,
+                vips: vec![VipId(2), VipId(3)],
+            }),
         ] {
             assert_eq!(decode(&encode(&message)), Ok(message));
         }
@@ -306,9 +391,11 @@ mod tests {
 
     #[test]
     fn a_message_cut_short_is_malformed() {
-        let bytes = encode(&Message::Advertisement(advertisement()));
-        for length in 0..bytes.len() {
-            assert_eq!(decode(&bytes[..length]), Err(DecodeError::Malformed), "{length} bytes");
+        for message in [Message::Advertisement(advertisement()), request()] {
+            let bytes = encode(&message);
+            for length in 0..bytes.len() {
+                assert_eq!(decode(&bytes[..length]), Err(DecodeError::Malformed), "{length} bytes");
+            }
         }
     }
 

@@ -84,7 +84,7 @@ fn serve_flood(lab: &Lab, ending: &Arc<AtomicBool>) -> Result<(), Box<dyn std::e
 }
 
 fn source(mut stream: TcpStream, ending: &AtomicBool) {
-    let chunk = [b'.'; 128 * 1024];
+    let chunk = vec![b'.'; 128 * 1024];
     while !ending.load(Ordering::Relaxed) && stream.write_all(&chunk).is_ok() {}
 }
 

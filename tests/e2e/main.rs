@@ -6,6 +6,7 @@
 
 mod administration;
 mod backends;
+mod boards;
 mod cluster;
 mod failover;
 mod fence;
@@ -20,6 +21,7 @@ mod nftables;
 mod node;
 mod pair;
 mod prometheus;
+mod quorum;
 mod refusals;
 mod restart;
 mod scene;
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
             words::TESTS,
             thirty::TESTS,
             prometheus::TESTS,
+            boards::TESTS,
+            quorum::TESTS,
         ]
         .concat(),
     )

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use chinthe::core::{Input, MemberId, Message, Output, Resignation, VipState};
+use chinthe::core::{Advertisement, Input, MemberId, Message, Output, Resignation, VipState};
 
 use crate::guard::{Act, Order};
 use crate::machine::{VIP, mac};
@@ -33,18 +33,18 @@ impl World {
         match output {
             Output::Advertise(advertisement) => {
                 let state = advertisement.vips.first().map_or(VipState::Initialize, |part| part.state);
-                let holder = self.machines[index]
-                    .daemon
-                    .as_ref()
-                    .is_some_and(|d| d.core.elections().iter().any(|e| e.state() == VipState::Active));
+                let local = self.local(index);
+                let holder = self.machines[index].daemon.as_ref().is_some_and(|d| d.core.may_beacon(local));
                 if let Some(daemon) = &mut self.machines[index].daemon
                     && daemon.claims.0 != state
                 {
                     daemon.claims = (state, now);
                 }
-                let said = Rc::new(Said::Core(Message::Advertisement(advertisement)));
-                // A holder's beacon is a second way, with luck of its own.
-                for _ in 0..=u8::from(holder) {
+                // A holder's beacon is a second way, with luck of its own, and counts for no loss.
+                let beacon = Advertisement { beat: None, ..advertisement.clone() };
+                let by_beacon = holder.then_some(beacon);
+                for advertisement in by_beacon.into_iter().chain([advertisement]) {
+                    let said = Rc::new(Said::Core(Message::Advertisement(advertisement)));
                     let Some((life, counter)) = self.seal(index) else { return };
                     for to in 0..self.machines.len() {
                         self.send(index, to, life, counter, &said);

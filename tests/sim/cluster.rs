@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chinthe::core::{Input, VipState};
+use chinthe::core::{Input, Proof, VipState};
 
 use crate::faults::Fault;
 use crate::machine::{self, Common, member};
@@ -48,7 +48,8 @@ impl Cluster {
     pub(crate) fn new(nodes: &[Node]) -> Self {
         let (rise, fall) = nodes[0].rise_fall;
         let interval = Duration::from_millis(100);
-        let common = Common { interval, backends: 0, rise, fall, probe_interval: None };
+        let (proof, majority) = (Proof::Answers, false);
+        let common = Common { interval, backends: 0, rise, fall, proof, majority, probe_interval: None };
         let rates = vec![0; nodes.len()];
         let nodes: Vec<machine::Node> = nodes.iter().map(|n| n.node.clone()).collect();
         Self { world: World::new(1, &nodes, &common, &rates, Trace::silent()) }

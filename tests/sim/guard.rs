@@ -16,6 +16,8 @@ const ANNOUNCEMENTS: [Duration; 5] = [
     Duration::from_secs(5),
 ];
 const REMINDER: Duration = Duration::from_secs(60);
+/// A series of announcements is begun anew no sooner than this.
+const AGAIN: Duration = Duration::from_secs(1);
 /// An address removed by somebody else so often within the time is let go.
 const REMOVALS: usize = 3;
 const REMOVALS_WITHIN: Duration = Duration::from_secs(10);
@@ -163,7 +165,9 @@ impl Guard {
                 acts.extend([Act::Remove, Act::Report(Input::Released { vip: 0 })]);
             }
             Order::Announce => {
-                if let Some(hold) = &mut self.hold {
+                if let Some(hold) =
+                    self.hold.as_mut().filter(|hold| now.since(hold.announcing_since) >= AGAIN)
+                {
                     (hold.announced, hold.announcing_since, hold.announce_at) = (0, now, now);
                 }
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chinthe::core::{Time, VipState};
 
+use crate::daemon::GUARD_PATIENCE;
 use crate::kernel::{LEASE, SLACK};
 use crate::world::World;
 
@@ -14,14 +15,8 @@ const STALE_CLAIM: Duration = Duration::from_millis(10);
 /// No input makes a core ask for more than this, and so much more per machine.
 const OUTPUTS: usize = 16;
 const OUTPUTS_PER_MACHINE: usize = 8;
-/// Below this loss (in a thousand) nothing is ever taken from a holder that is well, whatever else happens.
-///
-/// The probes of an unknown holder are broadcasts only; enough of them in a row get lost now and then.
-const HARMLESS_LOSS: u32 = 200;
 /// After a heal with losses: as many advertisements, each by two ways, can't all have been lost.
 const LOSSY_INTERVALS: u32 = 12;
-/// From a claim's decision to its word's arrival: guard, kernel, and one way through the network.
-const RACE: Duration = Duration::from_millis(2);
 /// A few round trips, and the kernel's work.
 const ROUND_TRIPS: Duration = Duration::from_millis(20);
 
@@ -29,31 +24,32 @@ const ROUND_TRIPS: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
     pub(crate) violations: Vec<(Time, String)>,
-    /// By pair of machines: since when both answer on one network.
-    double_since: Vec<Option<Time>>,
+    /// By pair of machines.
+    pairs: Vec<Pair>,
     /// The longest time two answered on one network, with an exemption or not.
     pub(crate) double: Duration,
-    /// Takeovers from a healthy holder under more than the harmless loss.
-    pub(crate) mistaken: u32,
-    /// Two claims made before the word of either could have arrived at the other.
-    pub(crate) races: u32,
-    /// Such races are violations, too.
-    pub(crate) strict: bool,
-    /// Time during which two answered that don't reach each other, but that a third one reaches.
-    pub(crate) relayed: Duration,
-    looked_at: Time,
     whole_since: Vec<Option<Time>>,
+    /// So many answered when it looked last.
+    answering: usize,
     transitions: Vec<Time>,
-    /// Only the network's losses have been at work.
-    told: bool,
+}
+
+/// Since when both of two machines answer.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pair {
+    /// And reach each other.
+    double: Option<Time>,
+    /// And don't, but a third one reaches both.
+    relayed: Option<Time>,
+    /// And don't.
+    apart: Option<Time>,
 }
 
 impl Judge {
     pub(crate) fn new(machines: usize) -> Self {
         Self {
-            double_since: vec![None; machines * machines],
+            pairs: vec![Pair::default(); machines * machines],
             whole_since: vec![None; machines],
-            strict: std::env::var_os("SIM_STRICT").is_some(),
             ..Self::default()
         }
     }
@@ -76,16 +72,16 @@ impl Judge {
         }
     }
 
+    /// What goes on is said once a second.
     pub(crate) fn violate(&mut self, now: Time, what: String) {
-        if self.violations.len() < 20 {
+        let last = self.violations.last().map(|(at, _)| *at);
+        if self.violations.len() < 20 && last.is_none_or(|at| now.since(at) > Duration::from_secs(1)) {
             self.violations.push((now, what));
         }
     }
 
     /// Looks at the world as it is now.
     pub(crate) fn look(&mut self, world: &World) {
-        let passed = world.now.since(self.looked_at);
-        self.looked_at = world.now;
         let mut answering = 0;
         for (index, machine) in world.machines.iter().enumerate() {
             if machine.is_whole() {
@@ -96,39 +92,36 @@ impl Judge {
             answering += usize::from(machine.answers());
             self.claim(world, index);
         }
-        if answering > 1 || !self.double.is_zero() || self.double_since.iter().any(Option::is_some) {
-            self.pairs(world, passed);
+        if answering > 1 || self.answering > 1 {
+            self.pairs(world);
         }
+        self.answering = answering;
     }
 
-    fn pairs(&mut self, world: &World, passed: Duration) {
+    fn pairs(&mut self, world: &World) {
         let machines = world.machines.len();
         for a in 0..machines {
             for b in a + 1..machines {
                 let both = world.machines[a].answers() && world.machines[b].answers();
-                let since = &mut self.double_since[a * machines + b];
-                if both && world.network.joined(a, b) {
-                    let since = *since.get_or_insert(world.now);
-                    let time = world.now.since(since);
-                    self.double = self.double.max(time);
+                let joined = world.network.joined(a, b);
+                let relayed = both && !joined && (0..machines).any(|c| relays(world, a, c, b));
+                let pair = &mut self.pairs[a * machines + b];
+                pair.double = (both && joined).then(|| pair.double.unwrap_or(world.now));
+                pair.relayed = relayed.then(|| pair.relayed.unwrap_or(world.now));
+                pair.apart = (both && !joined).then(|| pair.apart.unwrap_or(world.now));
+                let Pair { double, relayed, apart } = *pair;
+                if let Some(since) = double {
+                    self.double = self.double.max(world.now.since(since));
                     self.double_holder(world, a, b, since);
-                } else {
-                    *since = None;
-                    let third = |c: usize| {
-                        c != a
-                            && c != b
-                            && world.machines[c].daemon_runs()
-                            && world.machines[c].on_network()
-                            && world.network.joined(a, c)
-                            && world.network.joined(b, c)
-                    };
-                    if both && (0..machines).any(third) {
-                        self.relayed += passed;
-                    }
+                }
+                if let Some(since) = relayed {
+                    self.double_relayed(world, a, b, since);
+                }
+                if let (true, Some(since)) = (world.common.majority, apart) {
+                    self.double_apart(world, a, b, since);
                 }
             }
         }
-        self.told &= self.double_since.iter().any(Option::is_some);
     }
 
     /// Two nodes answer on one network: for no time at all, except where the design's table says so.
@@ -141,8 +134,6 @@ impl Judge {
             .filter(|c| *c != a && *c != b)
             .map(|c| world.network.joined_since(a, c).max(world.network.joined_since(b, c)));
         let whole = |index: usize| self.whole_since[index].is_some_and(|since| since <= reunited);
-        let lossy = world.network.weather.loss > 0 || world.network.weather.reordered > 0;
-        let hearing = world.common.interval * if lossy { LOSSY_INTERVALS } else { 1 };
         let leftover = !(whole(a) && whole(b));
         let reunited = if leftover { healed.fold(reunited, Time::max) } else { reunited };
         let allowed = if leftover {
@@ -150,35 +141,37 @@ impl Judge {
             LEASE + SLACK + ROUND_TRIPS + world.lateness
         } else {
             // "heal: the lower releases": as soon as it hears the other.
-            hearing + ROUND_TRIPS + world.lateness
+            hearing(world) + ROUND_TRIPS + world.lateness
         };
-        if world.now <= reunited + allowed {
-            return;
-        }
-        // Beyond what "lost packets move nothing" promises: a takeover by mistake, ended as a heal is.
-        let stormy = world.network.weather.loss >= HARMLESS_LOSS;
-        let heard = hearing + ROUND_TRIPS + world.lateness;
-        let ends = if leftover { allowed.max(heard) } else { heard };
-        if stormy && world.now <= since + ends {
-            if !self.told {
-                self.told = true;
-                self.mistaken += 1;
-            }
-            return;
-        }
-        // Not in the design's table: two candidates whose turns fall together. Without grants nothing keeps
-        // them apart; the word of the one ends the other's hold. Counted, and a violation when asked for.
-        let begun = one.kernel.with_since.max(other.kernel.with_since);
-        let apart = begun.since(one.kernel.with_since.min(other.kernel.with_since));
-        let one_way = if lossy { hearing } else { Duration::ZERO } + RACE + world.network.weather.jitter * 2;
-        if !self.strict && apart <= RACE + world.network.weather.jitter * 2 && world.now <= since + one_way {
-            self.races += u32::from(world.now == since);
-            return;
-        }
-        let last = self.violations.last().map(|(at, _)| *at);
-        if last.is_none_or(|at| world.now.since(at) > Duration::from_secs(1)) {
+        if world.now > reunited + allowed {
             let text =
                 format!("n{} and n{} both answer since {since:?}, together since {reunited:?}", a + 1, b + 1);
+            self.violate(world.now, text);
+        }
+    }
+
+    /// Two nodes answer that don't reach each other, but that a third one reaches: by its word the lower releases.
+    fn double_relayed(&mut self, world: &World, a: usize, b: usize, since: Time) {
+        let whole = |index: usize| self.whole_since[index].is_some_and(|whole| whole <= since);
+        let allowed = if whole(a) && whole(b) {
+            hearing(world) * 2 + ROUND_TRIPS + world.lateness * 2
+        } else {
+            LEASE + SLACK + ROUND_TRIPS + world.lateness
+        };
+        if world.now > since + allowed {
+            let text =
+                format!("n{} and n{} both answer since {since:?}, and a third hears both", a + 1, b + 1);
+            self.violate(world.now, text);
+        }
+    }
+
+    /// With a majority's grants there are never two, whoever reaches whom; but the lease of a daemon and guard that
+    /// are dead, hang or were paused may outlast the promises.
+    fn double_apart(&mut self, world: &World, a: usize, b: usize, since: Time) {
+        let leftover = LEASE + SLACK + ROUND_TRIPS + world.lateness;
+        let whole = |index: usize| self.whole_since[index].is_some_and(|whole| whole + leftover <= since);
+        if whole(a) && whole(b) || world.now > since + leftover {
+            let text = format!("n{} and n{} both answer since {since:?}, each by a majority", a + 1, b + 1);
             self.violate(world.now, text);
         }
     }
@@ -196,14 +189,25 @@ impl Judge {
             .max(daemon.claims.1)
             .max(daemon.running_since)
             .max(machine.back_since);
-        if world.now.since(since) > STALE_CLAIM + world.lateness {
-            let last = self.violations.last().map(|(at, _)| *at);
-            if last.is_none_or(|at| world.now.since(at) > Duration::from_secs(1)) {
-                let text = format!("n{} claims an address that its kernel lacks since {since:?}", index + 1);
-                self.violate(world.now, text);
-            }
+        // A guard that hangs says nothing until it is replaced.
+        let silent = if machine.is_whole() { Duration::ZERO } else { GUARD_PATIENCE };
+        if world.now.since(since) > STALE_CLAIM + silent + world.lateness {
+            let text = format!("n{} claims an address that its kernel lacks since {since:?}", index + 1);
+            self.violate(world.now, text);
         }
     }
+}
+
+/// After this time one word has come, of those that are said each interval.
+fn hearing(world: &World) -> Duration {
+    let lossy = world.network.weather.loss > 0 || world.network.weather.reordered > 0;
+    world.common.interval * if lossy { LOSSY_INTERVALS } else { 1 }
+}
+
+fn relays(world: &World, a: usize, third: usize, b: usize) -> bool {
+    let machine = &world.machines[third];
+    let both = world.network.joined(a, third) && world.network.joined(third, b);
+    third != a && third != b && both && machine.daemon_runs() && machine.on_network()
 }
 
 /// Says why `world`, after everything has healed, isn't as it should be; else who holds the VIP.
@@ -212,8 +216,11 @@ pub(crate) fn converged(world: &World) -> Result<Option<usize>, String> {
     let holders: Vec<usize> = machines.filter(|(_, m)| m.answers()).map(|(index, _)| index).collect();
     let candidates: Vec<(usize, u8)> =
         (0..world.machines.len()).filter_map(|index| Some((index, stands(world, index)?))).collect();
+    let running = world.machines.iter().filter(|machine| machine.daemon_runs() && machine.link).count();
+    let lacks_majority = world.common.majority && running <= world.machines.len() / 2;
     let holder = match *holders {
-        [] if candidates.is_empty() => None,
+        [] if candidates.is_empty() || lacks_majority => None,
+        [holder] if lacks_majority => return Err(format!("n{} holds it without a majority", holder + 1)),
         [] => return Err(format!("nobody holds it, of {candidates:?}")),
         [holder] => Some(holder),
         _ => return Err(format!("{holders:?} hold it")),

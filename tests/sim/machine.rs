@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chinthe::core::priority::Weight;
 use chinthe::core::{
-    Boot, Core, Mac, MemberId, ServiceSettings, Settings, Time, Tracked, VipId, VipSettings,
+    Boot, Core, Mac, MemberId, Proof, ServiceSettings, Settings, Time, Tracked, VipId, VipSettings,
 };
 
 use crate::clock::Clock;
@@ -25,6 +25,10 @@ pub(crate) struct Common {
     /// Of the service's probes and of the checks.
     pub(crate) rise: u32,
     pub(crate) fall: u32,
+    /// What proves that the VIP is free.
+    pub(crate) proof: Proof,
+    /// `quorum = "majority"`, of all machines.
+    pub(crate) majority: bool,
     /// Between two probes or checks; a script gives the results itself when there is none.
     pub(crate) probe_interval: Option<Duration>,
 }
@@ -130,12 +134,15 @@ pub(crate) fn settings(index: usize, nodes: usize, node: &Node, common: &Common)
         version: String::new(),
         sync_patience: Duration::ZERO,
         config: [0; 8],
+        majority_of: common.majority.then_some(nodes as u16),
+        witness: false,
         expected_peers: nodes - 1,
         vips: vec![VipSettings {
             id: VIP,
             base_priority: node.base,
             advertisement_interval: common.interval,
             preempt: node.preempt,
+            proof: common.proof,
             track: service.into_iter().chain(checks).collect(),
         }],
         services: services.into_iter().collect(),

@@ -4,7 +4,6 @@
 //! * `SIM_SEED=0x2a cargo test --test sim replay -- --nocapture` tells one seed's story.
 //! * `SIM_SEEDS=1000000 cargo test --release --test sim sweep -- --nocapture` runs a million.
 //! * `SIM_FIRST=1000000` begins there instead of at 0.
-//! * `SIM_STRICT=1` counts two claims at once as failures, too: see `judge`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,7 +17,12 @@ const SEEDS: u64 = 1000;
 /// * `0x79`: two holders answered each other's announcements without end.
 /// * `0x9a`, `0x957`: a node that had been stopped took the VIP on an old resignation, with the new holder's
 ///   word waiting behind it.
-const ONCE_FAILED: [u64; 3] = [0x79, 0x9a, 0x957];
+/// * `0xa7`, `0x104`, `0x1ce`, `0x27b`, `0x355`: a node that had just started, and had heard too little to know how
+///   much gets lost, took a VIP after five unanswered broadcasts.
+/// * `0x784`: the named successor of one of two holders took the VIP at once; the other was only silent.
+/// * `0x2f3`: two nodes took a released VIP in the same instant: neither had heard the other for two intervals.
+/// * `0x80d`: a node that a leftover's answers didn't reach took the VIP, and handed it to one whom they did reach.
+const ONCE_FAILED: [u64; 11] = [0x79, 0x9a, 0x957, 0xa7, 0x104, 0x1ce, 0x27b, 0x355, 0x784, 0x2f3, 0x80d];
 
 #[test]
 fn sweep() {
@@ -26,14 +30,7 @@ fn sweep() {
     let first = first.unwrap_or(0);
     let outcomes = run_all(&(first..first + seeds).collect::<Vec<_>>());
     let failures: Vec<&(u64, Outcome)> = outcomes.iter().filter(|(_, o)| o.failure.is_some()).collect();
-    let mistaken = outcomes.iter().filter(|(_, o)| o.mistaken > 0).count();
-    let races = outcomes.iter().filter(|(_, o)| o.races > 0).count();
-    let relayed = outcomes.iter().filter(|(_, o)| !o.relayed.is_zero()).count();
-    println!(
-        "{seeds} seeds: {} failed; {mistaken} with a takeover that only losses explain, {races} with two claims at \
-         once, {relayed} with two holders that a third node reached",
-        failures.len()
-    );
+    println!("{seeds} seeds: {} failed", failures.len());
     for (seed, outcome) in failures.iter().take(8) {
         println!(
             "seed {seed:#x} ({} nodes): {}\n",

@@ -46,13 +46,16 @@ impl Election {
         let watch = match (watch, event) {
             (Watch::Claiming { cause, mut phases, decided_at, .. }, Event::Held { until }) => {
                 phases.assign = now.since(decided_at);
-                self.state = State::Active(Hold::Holding { until });
+                self.state = State::Active(Hold::Holding { until, told_after: around.sequence });
                 self.tell(VipState::Backup, cause, Some(phases), now, out);
                 return;
             }
             // A claim withdrawn in the meantime.
             (
-                watch @ (Watch::Following { .. } | Watch::Suspecting(_) | Watch::Vacated { .. }),
+                watch @ (Watch::Following { .. }
+                | Watch::Suspecting(_)
+                | Watch::Vacated { .. }
+                | Watch::Asking(_)),
                 Event::Held { .. },
             ) => {
                 out.push(Output::Release { vip: self.index });
@@ -63,7 +66,7 @@ impl Election {
                 self.look_again(None, around)
             }
             (Watch::Suspecting(mut suspicion), Event::AddressProbed) => {
-                suspicion.confirmed(now);
+                suspicion.confirmed(self.patience(around), now);
                 Watch::Suspecting(suspicion)
             }
             (Watch::Suspecting(mut suspicion), Event::AddressAnswered { mac, by_ip }) => {
@@ -78,6 +81,12 @@ impl Election {
             }
             (Watch::Following { holder, .. }, Event::Stalled) => {
                 Watch::Following { holder, suspect_at: now + around.interval * 3 / 2 }
+            }
+            // What answers isn't what was released: whoever released it hadn't heard the suspect's kernel.
+            (Watch::Suspecting(suspicion), Event::Resigned { known_holder: true, .. })
+                if suspicion.is_answered(self.patience(around)) =>
+            {
+                Watch::Suspecting(suspicion)
             }
             (
                 Watch::Following { .. } | Watch::Suspecting(_),
@@ -95,28 +104,42 @@ impl Election {
                 | Event::AddressAnswered { .. }
                 | Event::Resigned { .. },
             ) => watch,
-            (watch @ Watch::Vacated { .. }, Event::LetGo { .. } | Event::Stalled) => watch,
+            // An answer to the last probe, which came late.
+            (Watch::Asking(mut asking), Event::AddressAnswered { mac, by_ip }) => {
+                let known = around.members.owns_mac(self.id, mac);
+                match asking.suspicion_mut().map(|suspicion| suspicion.answered(known, by_ip, now)) {
+                    Some(false) => self.withdraw(asking, around),
+                    Some(true) | None => Watch::Asking(asking),
+                }
+            }
+            (watch @ Watch::Asking(_), Event::Released | Event::AddressProbed | Event::Resigned { .. }) => {
+                watch
+            }
+            (watch @ (Watch::Vacated { .. } | Watch::Asking(_)), Event::LetGo { .. }) => watch,
+            (watch @ Watch::Vacated { .. }, Event::Stalled) => watch,
+            // What it was about to take may have been taken meanwhile.
+            (Watch::Asking(asking), Event::Stalled) => self.withdraw(asking, around),
         };
         self.state = State::Backup(watch);
     }
 
     fn active(&mut self, hold: Hold, event: Event, around: &Surroundings<'_>, out: &mut Orders) {
         self.state = State::Active(match (hold, event) {
-            (Hold::Holding { until }, Event::Held { until: later }) => {
-                Hold::Holding { until: until.max(later) }
+            (Hold::Holding { until, told_after }, Event::Held { until: later }) => {
+                Hold::Holding { until: until.max(later), told_after }
             }
-            (Hold::Holding { until }, Event::AddressAnswered { mac, by_ip: _ }) => {
+            (hold @ Hold::Holding { .. }, Event::AddressAnswered { mac, by_ip: _ }) => {
                 out.push(Output::Conflict { vip: self.index, by: Claimant::Address(mac) });
                 if self.defended_at.is_none_or(|at| around.now.since(at) >= DEFENCE) {
                     self.defended_at = Some(around.now);
                     out.push(Output::Announce { vip: self.index });
                 }
-                Hold::Holding { until }
+                hold
             }
             // Whoever resigns what this node holds has yielded: the clients may still remember it.
-            (Hold::Holding { until }, Event::Resigned { .. }) => {
+            (hold @ Hold::Holding { .. }, Event::Resigned { .. }) => {
                 out.push(Output::Announce { vip: self.index });
-                Hold::Holding { until }
+                hold
             }
             (Hold::Holding { .. }, Event::LetGo { cause }) => {
                 if cause == Cause::AddressRemoved {

@@ -2,17 +2,25 @@
 
 use std::time::Duration;
 
-use super::{Election, Hold, Orders, State, Surroundings, Watch};
-use crate::core::contract::Output;
+use super::{AHEAD, Canvass, Election, Hold, Orders, SUCCESSION, State, Surroundings, Turn, Watch};
+use crate::core::contract::{Output, Proof};
 use crate::core::member::Member;
 use crate::core::message::Mac;
-use crate::core::suspicion::Step;
+use crate::core::quorum::{Grants, Want};
+use crate::core::suspicion::{Step, Suspicion};
+use crate::core::time::Time;
 use crate::core::transition::{Cause, VipState};
+
+/// So many of the best candidates ask the others while they suspect.
+const ASKING_RANKS: u32 = 3;
 
 impl Election {
     /// Looks at what the members say and at what is due. To be called after everything that happened.
     pub(in crate::core) fn step(&mut self, around: &Surroundings<'_>, out: &mut Orders) {
-        self.term = self.term.max(around.members.highest_term(self.id));
+        if self.want() != Want::Holder {
+            // A hold keeps the name that it was won by.
+            self.term = self.term.max(around.members.highest_term(self.id));
+        }
         // Every pass either settles or leaves the state it began with, and no state is entered twice.
         for _ in 0..4 {
             let settled = match std::mem::replace(&mut self.state, State::Initialize) {
@@ -37,6 +45,7 @@ impl Election {
 
     fn step_backup(&mut self, watch: Watch, around: &Surroundings<'_>, out: &mut Orders) -> bool {
         if let Some(cause) = self.obstacle(around) {
+            self.canvass = None;
             if let Watch::Claiming { .. } = watch {
                 out.push(Output::Release { vip: self.index });
             }
@@ -45,9 +54,19 @@ impl Election {
         }
         let now = around.now;
         let heard = self.heard_holder(around);
+        if heard.is_some() {
+            self.canvass = None;
+        }
         let watch = match (watch, heard) {
-            // A claim goes on against a lower holder, which will yield to it, and ends before a higher one.
-            (claim @ Watch::Claiming { .. }, Some(holder)) if self.outranks(holder, around) => claim,
+            (Watch::Asking(_), Some(holder)) => Self::follow(holder, around),
+            (Watch::Asking(asking), None) => self.go_on(asking, around, out),
+            // A claim goes on against a lower holder, which will yield to it, and ends before a higher one,
+            // or when the guard doesn't answer.
+            (claim @ Watch::Claiming { until, .. }, Some(holder))
+                if now < until && self.outranks(holder, around) =>
+            {
+                claim
+            }
             (Watch::Claiming { .. }, Some(holder)) => {
                 out.push(Output::Release { vip: self.index });
                 Self::follow(holder, around)
@@ -76,40 +95,17 @@ impl Election {
                     self.look_again(claims.then_some(holder), around)
                 }
             }
-            (Watch::Suspecting(mut suspicion), None) => match suspicion.step(self.rank(around), now) {
-                Step::Wait => Watch::Suspecting(suspicion),
-                Step::Probe => {
-                    let holder = suspicion.holder();
-                    let mac =
-                        holder.and_then(|id| around.members.get(id)?.part(self.id)).map(|part| part.mac);
-                    out.push(Output::ProbeAddress {
-                        vip: self.index,
-                        mac: mac.filter(|m| *m != Mac::default()),
-                    });
-                    if let Some(to) = holder {
-                        out.push(Output::Probe { to });
-                    }
-                    Watch::Suspecting(suspicion)
-                }
-                Step::Take
-                    if self.is_claimed(around) || suspicion.holder().is_none() && self.gives_way(around) =>
-                {
-                    suspicion.start_afresh(now);
-                    Watch::Suspecting(suspicion)
-                }
-                Step::Take => {
-                    let silent = suspicion.holder().and_then(|id| around.members.get(id));
-                    let cause = if silent.is_some() { Cause::HolderSilent } else { Cause::Vacant };
-                    let last_word = silent.map_or(suspicion.since(), Member::heard_at);
-                    let detect = suspicion.since().since(last_word);
-                    self.claim(cause, detect, now.since(suspicion.since()), around, out)
-                }
-            },
-            (Watch::Vacated { since, claim_at, mine }, None) => {
-                if now < claim_at {
-                    Watch::Vacated { since, claim_at, mine }
-                } else if mine {
-                    self.claim(Cause::Resignation, Duration::ZERO, now.since(since), around, out)
+            (Watch::Suspecting(suspicion), None) => self.suspect(suspicion, around, out),
+            (Watch::Vacated { since, claim_at, turn }, None) => {
+                let asked = self.canvass.is_some();
+                let mine = turn != Turn::Later;
+                if mine && (asked || now >= claim_at) && self.may_hold(around) {
+                    self.take_released(since, turn, around, out)
+                } else if now < claim_at {
+                    Watch::Vacated { since, claim_at, turn }
+                } else if mine && !asked {
+                    // The members know of the resignation, too, or will in a moment.
+                    Watch::Vacated { since, claim_at: now + SUCCESSION * 5, turn }
                 } else {
                     // Whoever should have taken it may have done so unheard: ask the address itself.
                     self.look_again(None, around)
@@ -120,25 +116,108 @@ impl Election {
         true
     }
 
+    /// This node's turn has come to take what was released.
+    fn take_released(
+        &mut self,
+        since: Time,
+        turn: Turn,
+        around: &Surroundings<'_>,
+        out: &mut Orders,
+    ) -> Watch {
+        if self.is_claimed(around) {
+            // Who claims it takes it, or gives up soon.
+            self.canvass = None;
+            return Watch::Vacated { since, claim_at: around.now + SUCCESSION, turn };
+        }
+        match turn {
+            Turn::Named => {
+                let elect = around.now.since(since);
+                self.claim(Cause::Resignation, Duration::ZERO, elect, around, out)
+            }
+            Turn::First | Turn::Later => self.ask_released(since, around, out),
+        }
+    }
+
+    fn suspect(&mut self, mut suspicion: Suspicion, around: &Surroundings<'_>, out: &mut Orders) -> Watch {
+        let (now, patience) = (around.now, self.patience(around));
+        match suspicion.step(patience, now) {
+            Step::Wait => {}
+            Step::Probe => self.probe(&suspicion, around, out),
+            Step::Take => {
+                let yields = suspicion.holder().is_none() && self.gives_way(around);
+                if yields || self.is_claimed(around) || self.contradicted(around) {
+                    self.canvass = None;
+                    suspicion.start_afresh(now);
+                } else if !self.may_hold(around) {
+                    // What is proven now says little about the moment when enough have granted it.
+                    suspicion.start_afresh(now);
+                } else {
+                    let silent = suspicion.holder().and_then(|id| around.members.get(id));
+                    let cause = if silent.is_some() { Cause::HolderSilent } else { Cause::Vacant };
+                    let last_word = silent.map_or(suspicion.since(), Member::heard_at);
+                    let detect = suspicion.since().since(last_word);
+                    return self.ask_after(suspicion, cause, detect, around, out);
+                }
+            }
+        }
+        Watch::Suspecting(suspicion)
+    }
+
+    fn probe(&self, suspicion: &Suspicion, around: &Surroundings<'_>, out: &mut Orders) {
+        let holder = suspicion.holder();
+        if self.proof == Proof::Answers {
+            let mac = holder.and_then(|id| around.members.get(id)?.part(self.id)).map(|part| part.mac);
+            out.push(Output::ProbeAddress { vip: self.index, mac: mac.filter(|m| *m != Mac::default()) });
+        }
+        out.outputs.extend(holder.map(|to| Output::Probe { to }));
+        // Whoever comes later has heard the others' regular word by then.
+        if suspicion.asked() % 2 == 1 && self.rank(around) < ASKING_RANKS {
+            let others = self.awaited(suspicion.silent_since(), around).filter(|id| Some(*id) != holder);
+            out.outputs.extend(others.map(|to| Output::Probe { to }));
+        }
+    }
+
+    /// Whether a majority grants it, where that is needed; else it is asked to, from now on.
+    fn may_hold(&mut self, around: &Surroundings<'_>) -> bool {
+        let now = around.now;
+        let Grants::Needed { lasts, .. } = around.grants else { return true };
+        if around.grants.suffice(now) {
+            return true;
+        }
+        let since = self.canvass.map_or(now, |canvass| canvass.since);
+        // Within this time every promise to somebody else has run out.
+        let (patience, pause) = (lasts * 2, lasts);
+        self.canvass = Some(if now.since(since) < patience + pause {
+            Canvass { since, pausing: now.since(since) >= patience }
+        } else {
+            Canvass { since: now, pausing: false }
+        });
+        false
+    }
+
     fn step_active(&mut self, hold: Hold, around: &Surroundings<'_>, out: &mut Orders) -> bool {
         let now = around.now;
         self.state = State::Active(match hold {
-            Hold::Holding { until } => {
+            hold @ Hold::Holding { until, told_after } => {
                 if let Some(cause) = self.obstacle(around) {
                     self.release(self.best_candidate(around, |_| true), cause, now, out)
+                } else if around.grants.are_over(now + AHEAD) {
+                    self.release(None, Cause::NoMajority, now, out)
                 } else if now >= until {
                     self.release(None, Cause::HoldExpired, now, out)
                 } else if let Some(other) = self.heard_holder(around) {
                     if self.outranks(other, around) {
                         // Said once for each of the other's advertisements, by the core.
-                        Hold::Holding { until }
+                        hold
                     } else {
                         self.release(Some(other), Cause::Conflict, now, out)
                     }
+                } else if let Some(other) = self.overruled(told_after, around) {
+                    self.release(Some(other), Cause::Conflict, now, out)
                 } else if let Some(better) = self.challenger(around) {
                     self.release(Some(better), Cause::Priority, now, out)
                 } else {
-                    Hold::Holding { until }
+                    hold
                 }
             }
             Hold::Releasing { successor, cause, ask_again_at } if now >= ask_again_at => {

@@ -14,8 +14,8 @@ impl Driver {
     pub(super) fn carry_out(&mut self, output: Output) {
         match output {
             Output::Advertise(advertisement) => {
-                let holder = self.core.elections().iter().any(|e| e.hold_until().is_some());
-                let (sent, beacons) = self.peers.advertise(advertisement, holder);
+                let beacon = self.core.may_beacon(clock::now());
+                let (sent, beacons) = self.peers.advertise(advertisement, beacon);
                 self.metrics.messages(Channel::Advertisement, Direction::Out, sent);
                 self.metrics.messages(Channel::Beacon, Direction::Out, beacons);
             }
@@ -32,6 +32,9 @@ impl Driver {
             }
             Output::BackendChanged { service, backend, change } => {
                 self.news = true;
+                if change.from != change.to {
+                    self.metrics.backend(service, backend, change.to);
+                }
                 let (service, backend) = self.names(service, backend);
                 let (from, to) = (change.from.as_str(), change.to.as_str());
                 tracing::info!(service, backend, from, to, "backend");

@@ -138,7 +138,7 @@ fn a_reader_that_stalls_stalls_the_sender_and_gets_everything_later() {
     let mut client = service.connect();
     let mut server = connections.recv_timeout(LONG).unwrap();
     server.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
-    let chunk = [7; 64 * 1024];
+    let chunk = vec![7; 64 * 1024];
     let mut pushed = 0;
     while let Ok(count) = server.write(&chunk) {
         pushed += count;

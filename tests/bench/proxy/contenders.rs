@@ -80,15 +80,23 @@ impl Contender {
 
     /// Whether what it needs is on this machine.
     pub(crate) fn is_here(self) -> bool {
-        let program = self.program();
-        program.is_empty()
-            || std::env::var_os("PATH").is_some_and(|path| {
-                // Some users' paths lack it.
-                std::env::split_paths(&path)
-                    .chain(["/usr/sbin".into()])
-                    .any(|folder| folder.join(program).is_file())
-            })
+        self.program().is_empty() || is_installed(self.program())
     }
+}
+
+/// Whether there is such a command.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// Says that `program` is missing, which is an error where everything is to be there.
+pub(crate) fn missing(program: &str) -> Result<()> {
+    if std::env::var_os("CHINTHE_REQUIRE_PEERS").is_some_and(|value| value == "1") {
+        bail!("{program} isn't installed");
+    }
+    eprintln!("{program} isn't installed: left out");
+    Ok(())
 }
 
 /// A contender that runs. Ended when dropped.
@@ -280,10 +288,11 @@ fn chinthe(
             .enumerate()
             .map(|(i, backend)| format!("[[service.backend]]\nname = \"web{i}\"\naddress = \"{backend}\"")),
     );
-    // An address of its own, since every node has the peers' port there.
+    // An address of its own, since every node has the peers' port there, and another benchmark may run as well.
+    let run = std::process::id() % 250;
     let text = format!(
         "[cluster]\nname = \"bench{number}\"\nseeds = []\nsecret_file = \"{}\"\n\
-         [cluster.nodes]\nbench = \"127.77.80.{number}\"\n\
+         [cluster.nodes]\nbench = \"127.77.{run}.{number}\"\n\
          [admin]\nlisten = \"\"\nsocket = \"\"\n\
          [proxy]\nworkers = {threads}\n{option}\n\
          [[service]]\nname = \"web\"\nlisten = [\"{address}\"]\n{servers}",

@@ -339,7 +339,7 @@ impl Load {
             match self.job {
                 Job::Down if !client => self.pump(index),
                 Job::Up if client && self.ends[index].as_ref().is_some_and(|end| end.warm) => {
-                    self.pump(index)
+                    self.pump(index);
                 }
                 Job::Down | Job::Up | Job::Requests | Job::Connections | Job::Idle => {}
             }

@@ -103,8 +103,7 @@ fn main() -> Result<()> {
         if contender.is_here() {
             contenders.push(contender);
         } else {
-            eprintln!("{} isn't installed: left out", contender.name());
-            ensure!(std::env::var_os("CHINTHE_REQUIRE_PEERS").is_none(), "{} is missing", contender.name());
+            contenders::missing(contender.name())?;
         }
     }
     ensure!(!modes.is_empty(), "there is no such mode; see --help");
@@ -233,6 +232,9 @@ impl<'a> Bench<'a> {
     fn count_system_calls(&mut self, modes: &[Mode], report: &mut Report) -> Result<()> {
         if self.placement == Placement::Free && !self.options.smoke {
             return Ok(());
+        }
+        if !contenders::is_installed("strace") {
+            return contenders::missing("strace");
         }
         for mode in modes.iter().filter(|mode| matches!(mode.job, Job::Requests | Job::Connections)) {
             for index in 0..self.running.len() {
