@@ -16,30 +16,34 @@ mod mailbox;
 mod service;
 mod snapshot;
 mod start;
+mod targets;
 mod throttle;
 mod watchdog;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 
 use crate::admin;
+use crate::config::{self, Config, Identity};
 use crate::guard::{clock, scheduling};
 use crate::peers::gossip::Gossip;
 use crate::proxy::{self, Plan, Proxy};
-use crate::telemetry::{self, Layout, Metrics, log};
+use crate::telemetry::{self, Exposition, Layout, Metrics, VipLayout, log};
 
 use self::driver::{Driver, Vip, hearsay::Hearsay};
 use self::mailbox::Event;
 use self::service::Service;
-use self::snapshot::Snapshot;
+use self::snapshot::{NodeFacts, Snapshot};
 use self::start::Prepared;
+use self::targets::Targets;
 
 /// How long a stopping node lets open connections end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -136,6 +140,27 @@ fn drain(proxy: &Proxy, moved: &[IpAddr]) {
     }
 }
 
+fn layout(config: &Config, identity: &Identity, digest: &str) -> Layout {
+    let vip = |vip: &config::Vip| VipLayout {
+        name: vip.name.clone(),
+        interface: vip.interface.on(&identity.name).cloned().unwrap_or_default(),
+        addresses: vip.addresses.iter().map(|address| address.ip.to_string()).collect(),
+    };
+    let service = |service: &config::Service| {
+        (service.name.clone(), service.backends.iter().map(|backend| backend.name.clone()).collect())
+    };
+    Layout {
+        version: telemetry::VERSION.into(),
+        revision: telemetry::REVISION.into(),
+        config_sha256: digest.into(),
+        cluster: config.cluster.name.clone(),
+        options: config.metrics,
+        vips: config.vips.iter().map(vip).collect(),
+        services: config.services.iter().map(service).collect(),
+        checks: config.checks.iter().map(|check| check.name.clone()).collect(),
+    }
+}
+
 fn assemble(
     prepared: Prepared,
     log_lines_dropped: impl Fn() -> u64 + Send + 'static,
@@ -143,18 +168,7 @@ fn assemble(
     let Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin, token, gossip } =
         prepared;
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let layout = Layout {
-        version: telemetry::VERSION,
-        revision: telemetry::REVISION,
-        config_sha256: &hex,
-        vips: config.vips.iter().map(|vip| vip.name.clone()).collect(),
-        services: config
-            .services
-            .iter()
-            .map(|s| (s.name.clone(), s.backends.iter().map(|b| b.name.clone()).collect()))
-            .collect(),
-    };
-    let metrics = Arc::new(Metrics::new(&layout).map_err(io::Error::other)?);
+    let metrics = Arc::new(Metrics::new(layout(&config, &identity, &hex)));
     tracing::info!(
         version = telemetry::VERSION,
         cluster = config.cluster.name,
@@ -168,12 +182,15 @@ fn assemble(
     let told = sender.clone();
     let report = move |report| told.tell(Event::Proxy(report));
     let plan = Plan::new(&config.services);
-    let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::default(), report)?);
+    let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::new(&config.proxy), report)?);
 
     let told = sender.clone();
     let hear = Arc::new(move |news| told.tell(Event::Gossip(news)));
     let gossip = Gossip::start(gossip, Arc::new(peers.mouth()?), hear)?;
     let (config, identity) = (Arc::new(config), Arc::new(identity));
+    let loaded = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let named = config.cluster.nodes.len().max(config.cluster.seeds.len());
+    let members_expected = config.cluster.quorum.majority_of().map_or(named, usize::from) as u64;
     let (snapshots, shown) = watch::channel(Arc::new(Snapshot::default()));
     let sources = {
         let (config, identity) = (Arc::clone(&config), Arc::clone(&identity));
@@ -184,12 +201,19 @@ fn assemble(
                 let proxy = proxy.clone();
                 move || proxy.upgrade().map(|proxy| proxy.counters()).unwrap_or_default()
             };
+            let for_targets = (config.cluster.name.clone(), shown.clone());
             let (for_metrics, for_status, for_ready, for_words, counted) =
                 (shown.clone(), shown.clone(), shown.clone(), shown, counters.clone());
             admin::Sources {
-                metrics: Box::new(move || {
+                metrics: Box::new(move |format| {
                     let snapshot = for_metrics.borrow().clone();
-                    metrics.render(&snapshot::sample(&snapshot, &counted(), log_lines_dropped()))
+                    let facts =
+                        NodeFacts { loaded, members_expected, log_lines_dropped: log_lines_dropped() };
+                    let format = match format {
+                        admin::MetricsFormat::Text => Exposition::Text,
+                        admin::MetricsFormat::OpenMetrics => Exposition::OpenMetrics,
+                    };
+                    metrics.render(format, &snapshot::sample(&snapshot, &counted(), facts))
                 }),
                 status: Box::new(move || {
                     let snapshot = for_status.borrow().clone();
@@ -197,6 +221,9 @@ fn assemble(
                 }),
                 alive: Box::new(|| Ok(())),
                 ready: Box::new(move || for_ready.borrow().conditions.clone()),
+                targets: Box::new(move || {
+                    admin::targets::groups(&for_targets.0, &for_targets.1.borrow().targets)
+                }),
                 words: Box::new(move || for_words.borrow().words.clone()),
                 change: Box::new(move |change, operator, answer| {
                     operators.tell(Event::Said { change, operator, answer });
@@ -206,7 +233,10 @@ fn assemble(
         }
     };
     let service = Service::start(&config, admin, sender, sources)?;
+    let reachable = targets::reachable(config.admin.listen, identity.address);
+    let targets = Targets::own(&identity.name, reachable);
     let addresses = driver::known_addresses(&config);
+    let guard_watch = watchdog::GuardWatch::new(core.guard_patience());
     let driver = Driver {
         core,
         peers,
@@ -223,13 +253,18 @@ fn assemble(
         metrics,
         snapshots,
         addresses,
-        members: Vec::new(),
+        members: BTreeMap::new(),
+        targets,
         hearsay: Hearsay::new(gossip),
         throttle: throttle::Throttle::default(),
-        guard_watch: watchdog::GuardWatch::default(),
+        guard_watch,
+        guard_begun_at: None,
+        inherits: Vec::new(),
         worker_watch: watchdog::WorkerWatch::default(),
         workers_turn: true,
         published_at: clock::now(),
+        looked_at: clock::now(),
+        shown_revision: 0,
         news: true,
         leaving_since: None,
     };

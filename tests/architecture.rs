@@ -29,12 +29,11 @@ const ARROWS: [(&str, &[&str]); 15] = [
 
 /// Which outside library lives where: a folder or a file without its ending. Others may be used anywhere but
 /// in the core.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("rtnetlink", &["guard/address", "lab/net"]),
     ("hyper", &["admin"]),
     ("hyper_util", &["admin"]),
     ("http_body_util", &["admin"]),
-    ("prometheus", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("tracing_appender", &["telemetry"]),
     ("mio", &["proxy"]),

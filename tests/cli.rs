@@ -41,7 +41,8 @@ impl Node {
         let thread = thread::spawn(move || {
             let status = Arc::new(status(ready));
             let sources = Sources {
-                metrics: Box::new(String::new),
+                metrics: Box::new(|_| String::new()),
+                targets: Box::new(Vec::new),
                 status: Box::new(move || Arc::clone(&status)),
                 alive: Box::new(|| Ok(())),
                 ready: Box::new(Vec::new),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use chinthe::config::options::{Absent, Kind, SETTINGS, Setting};
 use chinthe::config::{
-    self, Balance, Config, Endpoint, LARGEST_FILE, PerNode, Quorum, Track, Tracked, example, parse, warnings,
+    self, Balance, Config, Detail, Endpoint, LARGEST_FILE, PerNode, Quorum, Track, Tracked, example, parse,
+    warnings,
 };
 use proptest::prelude::*;
 
@@ -124,13 +125,17 @@ fn defaults_are_those_of_the_reference() {
          [[vip]]\nname = \"v\"\naddress = \"10.0.0.1\"\ninterface = \"e\"\n\
          [[service]]\nname = \"s\"\nlisten = [\"*:80\"]\n[[service.backend]]\nname = \"b\"\naddress = \"h:1\"\n",
     );
-    let Config { cluster, admin, checks, vips, services } = config;
+    let Config { cluster, admin, metrics, proxy, checks, vips, services } = config;
     assert_eq!(cluster.secret_file.to_str(), Some("/etc/chinthe/secret"));
     assert_eq!(cluster.quorum, Quorum::None);
     assert!(cluster.nodes.is_empty());
     assert_eq!(admin.listen.map(|at| at.to_string()).as_deref(), Some("127.0.0.1:7781"));
     assert_eq!(admin.socket.as_deref().and_then(|p| p.to_str()), Some("/run/chinthe/admin.sock"));
     assert_eq!(admin.token_file, None);
+    let shown = (metrics.detail, metrics.haproxy_compat, metrics.keepalived_compat);
+    assert_eq!(shown, (Detail::Full, false, false));
+    assert_eq!((proxy.workers, proxy.max_connections, proxy.congestion_control), (None, None, None));
+    assert_eq!((proxy.backlog, proxy.splice, proxy.spin), (4096, true, Duration::ZERO));
     let seconds = Duration::from_secs;
     assert_eq!((checks[0].interval, checks[0].timeout), (seconds(2), seconds(2)));
     assert_eq!((checks[0].fall, checks[0].rise), (3, 2));
@@ -141,6 +146,7 @@ fn defaults_are_those_of_the_reference() {
     let service = &services[0];
     assert_eq!(service.balance, Balance::RoundRobin);
     assert_eq!(service.listen[0].to_string(), "0.0.0.0:80");
+    assert_eq!(service.max_connections, None);
     let timeout = service.timeout;
     assert_eq!((timeout.connect, timeout.client, timeout.server), (seconds(5), seconds(50), seconds(50)));
     assert_eq!((service.check.interval, service.check.timeout), (seconds(2), seconds(2)));

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use chinthe::config;
 use chinthe::core::Cause;
-use chinthe::telemetry::{Layout, Metrics, Sample};
+use chinthe::telemetry::{Exposition, Layout, Metrics, Sample, VipLayout, VipSample};
 
 const README: &str = include_str!("../README.md");
 
@@ -104,13 +105,16 @@ fn the_configuration_shown_is_the_one_that_the_import_writes() {
 #[test]
 fn the_table_of_metrics_is_what_a_scrape_shows() {
     let layout = Layout {
-        version: "1",
-        revision: "1",
-        config_sha256: "1",
-        vips: vec!["a".to_owned()],
+        vips: vec![VipLayout { name: "a".to_owned(), ..VipLayout::default() }],
         services: vec![("b".to_owned(), vec!["c".to_owned()])],
+        checks: vec!["d".to_owned()],
+        ..Layout::default()
     };
-    let scrape = Metrics::new(&layout).expect("they fit together").render(&Sample::default());
+    // What only exists while there is somebody to name.
+    let vip = VipSample { holder: Some("e".to_owned()), ..VipSample::default() };
+    let heard = vec![("f".to_owned(), Duration::ZERO)];
+    let sample = Sample { vips: vec![vip], heard, ..Sample::default() };
+    let scrape = Metrics::new(layout).render(Exposition::Text, &sample);
     let mut there: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut family = String::new();
     for line in scrape.lines() {

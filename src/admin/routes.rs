@@ -10,12 +10,15 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::changing;
+use super::negotiation::wants_open_metrics;
 use super::problem::problem;
-use super::server::{Sources, Via};
+use super::server::{MetricsFormat, Sources, Via};
 use super::status::VipState;
 
 /// The content type that Prometheus asks for.
 const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// And to which it prefers this one.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const JSON: &str = "application/json";
 
@@ -42,10 +45,12 @@ const ADMINISTRATION: &str = "/api/v1/administration";
 
 fn read<B: Body>(request: &Request<B>, sources: &Sources) -> Reply {
     let respond: fn(&str, &Sources) -> Reply = match request.uri().path() {
+        "/metrics" if wants_open_metrics(request.headers()) => open_metrics,
         "/metrics" => metrics,
         "/livez" => livez,
         "/readyz" => readyz,
         "/api/v1/status" => status,
+        "/api/v1/prometheus/targets" => targets,
         ADMINISTRATION => words,
         "/active" => active,
         _ => return problem(StatusCode::NOT_FOUND, "there is nothing at this path"),
@@ -69,7 +74,11 @@ fn read<B: Body>(request: &Request<B>, sources: &Sources) -> Reply {
 }
 
 fn metrics(_query: &str, sources: &Sources) -> Reply {
-    reply(StatusCode::OK, METRICS_TEXT, (sources.metrics)())
+    reply(StatusCode::OK, METRICS_TEXT, (sources.metrics)(MetricsFormat::Text))
+}
+
+fn open_metrics(_query: &str, sources: &Sources) -> Reply {
+    reply(StatusCode::OK, OPEN_METRICS, (sources.metrics)(MetricsFormat::OpenMetrics))
 }
 
 fn livez(_query: &str, sources: &Sources) -> Reply {
@@ -108,6 +117,13 @@ fn status(_query: &str, sources: &Sources) -> Reply {
 
 fn words(_query: &str, sources: &Sources) -> Reply {
     let mut body = serde_json::to_vec(&(sources.words)()).expect("text and numbers are always JSON");
+    body.push(b'\n');
+    reply(StatusCode::OK, JSON, body)
+}
+
+/// For `http_sd_configs`.
+fn targets(_query: &str, sources: &Sources) -> Reply {
+    let mut body = serde_json::to_vec(&(sources.targets)()).expect("text and lists are always JSON");
     body.push(b'\n');
     reply(StatusCode::OK, JSON, body)
 }

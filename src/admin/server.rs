@@ -29,24 +29,36 @@ use super::administration::{Answer, Change, Operator, Words};
 use super::bind::SocketListener;
 use super::routes;
 use super::status::Status;
+use super::targets::Group;
 use super::token::Token;
 
 /// Where the answers come from; called on the server's thread, so they must not block.
 pub struct Sources {
     /// The body of `/metrics`.
-    pub metrics: Box<dyn Fn() -> String>,
+    pub metrics: Box<dyn Fn(MetricsFormat) -> String>,
     /// The document of `/api/v1/status`; `/active` derives from it.
     pub status: Box<dyn Fn() -> Arc<Status>>,
     /// Whether the daemon works, or else a sentence that says what is stuck.
     pub alive: Box<dyn Fn() -> Result<(), String>>,
     /// What this node needs to serve, each with whether it is so.
     pub ready: Box<dyn Fn() -> Vec<(String, bool)>>,
+    /// Every node that can be scraped.
+    pub targets: Box<dyn Fn() -> Vec<Group>>,
     /// What operators have said that holds.
     pub words: Box<dyn Fn() -> Words>,
     /// Has the driver take a change in, without waiting for it.
     pub change: Box<dyn Fn(Change, Operator, Answer)>,
     /// What a change by TCP has to show; without one there are none.
     pub token: Option<Token>,
+}
+
+/// How `/metrics` is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsFormat {
+    /// Prometheus' text format 0.0.4.
+    Text,
+    /// `OpenMetrics` 1.0.0, for those who ask for it.
+    OpenMetrics,
 }
 
 /// How a connection came.

@@ -117,6 +117,9 @@ pub struct Vip {
     pub since: Timestamp,
     /// Whether a hung holder's VIP is cut off by the kernel.
     pub fence: Fence,
+    /// Why it isn't, where it isn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence_missing: Option<String>,
     /// Who stands to what has been promised, where a majority is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<Grants>,

@@ -38,6 +38,8 @@ pub(super) enum Command {
     Ready(StateArguments),
     /// Change a backend's share of new connections, without a reload
     Weight(WeightArguments),
+    /// Print a scrape configuration for Prometheus that finds the whole cluster
+    PrometheusConfig(PrometheusArguments),
     /// The daemon's child that holds the addresses; started by the daemon itself
     #[command(hide = true)]
     Guard,
@@ -103,6 +105,13 @@ pub(super) struct StatusArguments {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) asked: AskedArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PrometheusArguments {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
+    pub(super) config: PathBuf,
 }
 
 /// Which node is asked.

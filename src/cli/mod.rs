@@ -9,6 +9,7 @@ mod asked;
 mod check;
 mod import;
 mod output;
+mod prometheus;
 mod status;
 mod wiring;
 
@@ -50,6 +51,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Maint(arguments) => administer::state(AdminState::Maint, &arguments),
         Command::Ready(arguments) => administer::state(AdminState::Ready, &arguments),
         Command::Weight(arguments) => administer::weight(&arguments),
+        Command::PrometheusConfig(arguments) => prometheus::run(&arguments),
         Command::Guard => Ok(wiring::guard()),
     }
 }

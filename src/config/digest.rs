@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Backend, Balance, Check, Cluster, Config, Endpoint, HealthCheck, PerNode, ProbeKind, Quorum, Service,
-    Timeouts, Track, Tracked, Vip, VipAddress, VipProbe, duration_text,
+    Backend, Balance, Check, Cluster, Config, Detail, Endpoint, HealthCheck, Metrics, PerNode, ProbeKind,
+    Proxy, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress, VipProbe, duration_text,
 };
 
 /// How many digits stand for a digest where people read it.
@@ -40,7 +40,7 @@ pub fn short_hex(digest: &[u8; 32]) -> String {
 fn canonical(config: &Config) -> String {
     let mut out = Lines(String::new());
     // Taken apart by name, so that a new field doesn't compile until its place here is decided.
-    let Config { cluster, admin: _, checks, vips, services } = config;
+    let Config { cluster, admin: _, metrics, proxy: data_plane, checks, vips, services } = config;
     let Cluster { name, seeds: _, secret_file: _, quorum, witness, nodes } = cluster;
     out.text("cluster.name", name);
     out.word("cluster.quorum", quorum.as_str());
@@ -54,6 +54,8 @@ fn canonical(config: &Config) -> String {
         out.text("cluster.nodes", node);
         out.word("cluster.nodes", address);
     }
+    shown(&mut out, *metrics);
+    proxy(&mut out, data_plane);
     for one in checks {
         check(&mut out, one);
     }
@@ -64,6 +66,33 @@ fn canonical(config: &Config) -> String {
         service(&mut out, one);
     }
     out.0
+}
+
+fn shown(out: &mut Lines, metrics: Metrics) {
+    let Metrics { detail, haproxy_compat, keepalived_compat } = metrics;
+    match detail {
+        Detail::Full => {}
+        Detail::Holder => out.word("metrics.detail", "holder"),
+        Detail::Aggregate => out.word("metrics.detail", "aggregate"),
+    }
+    if haproxy_compat {
+        out.word("metrics.haproxy_compat", true);
+    }
+    if keepalived_compat {
+        out.word("metrics.keepalived_compat", true);
+    }
+}
+
+fn proxy(out: &mut Lines, proxy: &Proxy) {
+    let Proxy { workers, max_connections, backlog, splice, spin, congestion_control } = proxy;
+    out.option("proxy.workers", workers.as_ref());
+    out.option("proxy.max_connections", max_connections.as_ref());
+    out.option("proxy.backlog", Some(backlog).filter(|backlog| **backlog != 4096));
+    out.option("proxy.splice", Some(splice).filter(|splice| !**splice));
+    out.option("proxy.spin", Some(duration_text(*spin)).filter(|_| !spin.is_zero()).as_ref());
+    if let Some(name) = congestion_control {
+        out.text("proxy.congestion_control", name);
+    }
 }
 
 fn check(out: &mut Lines, check: &Check) {
@@ -106,7 +135,7 @@ fn vip(out: &mut Lines, vip: &Vip, config: &Config) {
 }
 
 fn service(out: &mut Lines, service: &Service) {
-    let Service { name, listen, balance, timeout, check, backends } = service;
+    let Service { name, listen, balance, max_connections, timeout, check, backends } = service;
     let Timeouts { connect, client, server } = timeout;
     let HealthCheck { kind, interval, timeout, rise, fall } = check;
     out.text("service", name);
@@ -119,6 +148,7 @@ fn service(out: &mut Lines, service: &Service) {
             Balance::RoundRobin => "roundrobin",
         },
     );
+    out.option("service.max_connections", max_connections.as_ref());
     out.word("service.timeout.connect", duration_text(*connect));
     out.word("service.timeout.client", duration_text(*client));
     out.word("service.timeout.server", duration_text(*server));
@@ -148,6 +178,13 @@ impl Lines {
     /// What can't contain a line's end.
     fn word(&mut self, place: &str, value: impl Display) {
         writeln!(self.0, "{place} = {value}").expect("writing to a String doesn't fail");
+    }
+
+    /// What has joined after the first version: nothing where it is at its default.
+    fn option(&mut self, place: &str, value: Option<&impl Display>) {
+        if let Some(value) = value {
+            self.word(place, value);
+        }
     }
 
     /// What the operator wrote.
@@ -204,6 +241,12 @@ mod tests {
             ("ha1 = \"192.168.56.21\"", "ha1 = \"192.168.56.23\""),
             ("0.0.0.0:80", "0.0.0.0:81"),
             ("client = \"50s\"", "client = \"51s\""),
+            ("detail = \"full\"", "detail = \"holder\""),
+            ("haproxy_compat = false", "haproxy_compat = true"),
+            ("spin = \"0us\"", "spin = \"50us\""),
+            ("splice = true", "splice = false"),
+            ("backlog = 4096", "backlog = 4095"),
+            ("# max_connections", "max_connections"),
         ] {
             assert_ne!(of(&text), of(&text.replace(from, to)), "{from} -> {to}");
         }

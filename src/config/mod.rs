@@ -68,6 +68,10 @@ pub struct Config {
     pub cluster: Cluster,
     /// Where this node answers its operators.
     pub admin: Admin,
+    /// How much of itself a node shows to Prometheus.
+    pub metrics: Metrics,
+    /// How bytes are moved.
+    pub proxy: Proxy,
     /// Commands whose outcome a VIP can track (keepalived's `vrrp_script`).
     pub checks: Vec<Check>,
     /// The virtual IPs.
@@ -132,6 +136,46 @@ pub struct Admin {
     pub socket: Option<PathBuf>,
     /// The file with the token that changes over TCP need.
     pub token_file: Option<PathBuf>,
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Metrics {
+    /// How much is shown of each backend.
+    pub detail: Detail,
+    /// Whether what boards for haproxy ask for is shown as well.
+    pub haproxy_compat: bool,
+    /// Whether what boards for keepalived ask for is shown as well.
+    pub keepalived_compat: bool,
+}
+
+/// `metrics.detail`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Detail {
+    /// Everything, on every node.
+    #[default]
+    Full,
+    /// Everything on a node that holds a VIP; elsewhere of each backend its verdicts alone.
+    Holder,
+    /// No series by backend: the service's alone.
+    Aggregate,
+}
+
+/// `[proxy]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Threads that move bytes; `None` for one a core.
+    pub workers: Option<usize>,
+    /// Connections open at once; `None` for as many as there are descriptors for.
+    pub max_connections: Option<usize>,
+    /// Clients that may wait to be accepted, for each listener and worker.
+    pub backlog: u16,
+    /// Whether bulk is moved within the kernel.
+    pub splice: bool,
+    /// How long a worker looks for more before it sleeps.
+    pub spin: Duration,
+    /// TCP's congestion control on the proxy's sockets; `None` for the kernel's.
+    pub congestion_control: Option<String>,
 }
 
 /// `[[check]]`: a command, run again and again; exit status 0 is success.
@@ -251,6 +295,8 @@ pub struct Service {
     pub listen: Vec<SocketAddr>,
     /// How connections are shared out.
     pub balance: Balance,
+    /// Connections open at once; `None` for no limit of its own.
+    pub max_connections: Option<usize>,
     /// The three timeouts.
     pub timeout: Timeouts,
     /// How the backends are probed.

@@ -122,6 +122,9 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 /// A bit above the 24.8 days that haproxy's timers can count to.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(600 * 3600);
+/// A worker that spins for longer than an answer on the local network takes has nothing to gain.
+const LONGEST_SPIN: Duration = MILLISECOND;
+const CONNECTIONS: Kind = Kind::Integer(1, 10_000_000);
 /// As many members as a node listens to.
 const MOST_NODES: i64 = 64;
 const COUNT: Kind = Kind::Integer(1, 1000);
@@ -166,6 +169,32 @@ settings! {
     "admin.token_file", Kind::Path, Aside("\"/etc/chinthe/token\""),
         "Holds the token that changes over TCP need: 16 characters or more, not readable by others; \
          without it changes come by the socket alone.";
+
+    "metrics", Kind::Table, Optional(""),
+        "How much of itself a node shows to Prometheus.";
+    "metrics.detail", Kind::Word(&["full", "holder", "aggregate"], &[]), Default("\"full\""),
+        "Series by backend: full has all on every node; holder has them on a node that holds a virtual IP, and elsewhere its verdicts alone; aggregate has none.";
+    "metrics.haproxy_compat", Kind::Flag, Default("false"),
+        "Whether to show haproxy_* as well, for boards and alerts that were made for haproxy.";
+    "metrics.keepalived_compat", Kind::Flag, Default("false"),
+        "Whether to show keepalived_* as well, for boards and alerts that were made for keepalived.";
+
+    "proxy", Kind::Table, Optional(""),
+        "How bytes are moved.";
+    "proxy.workers", Kind::Integer(1, 256), Aside("2"),
+        "Threads that move bytes, each with its own connections; as many as there are cores unless said.";
+    "proxy.max_connections", CONNECTIONS, Aside("50000"),
+        "Open at once, shared out evenly over the workers, each of which lets further clients wait; \
+         as many as there are descriptors for unless said: two each.";
+    "proxy.backlog", Kind::Integer(1, 65_535), Default("4096"),
+        "Clients that may wait to be accepted, for each listener and worker; net.core.somaxconn may say less.";
+    "proxy.splice", Kind::Flag, Default("true"),
+        "Bulk is moved within the kernel, instead of being copied out and in.";
+    "proxy.spin", Kind::Duration(Duration::ZERO, LONGEST_SPIN), Default("\"0us\""),
+        "How long a worker looks for more before it sleeps, up to 1ms: answers come sooner on a machine with a core \
+         to spare for each worker, which is then always busy, and later on any other.";
+    "proxy.congestion_control", Kind::Text, Aside("\"cubic\""),
+        "TCP's congestion control on the proxy's own sockets; the kernel's unless said.";
 
     "check", Kind::Tables, Optional(""),
         "A command that is run again and again; exit status 0 is success. What keepalived calls vrrp_script.";
@@ -221,6 +250,8 @@ settings! {
         "Where clients connect to, on every node, whether it holds a virtual IP or not.";
     "service.balance", Kind::Word(&["roundrobin"], &["leastconn", "source", "random", "first", "hash"]), Default("\"roundrobin\""),
         "How connections are spread: in turn, by weight.";
+    "service.max_connections", CONNECTIONS, Aside("10000"),
+        "Of this service, open at once; shared out and waited for as `proxy.max_connections`.";
     "service.timeout", Kind::Inline, Optional(""),
         "When to give up.";
     "service.timeout.connect", TIMEOUT, Default("\"5s\""),

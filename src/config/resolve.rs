@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use super::file::{At, FromScalar, Section};
 use super::report::{Findings, did_you_mean, shown};
 use super::{
-    Admin, Backend, Balance, Check, Cluster, Config, Endpoint, HealthCheck, PerNode, ProbeKind, Quorum,
-    Service, Timeouts, Track, Tracked, Vip, VipAddress, VipProbe,
+    Admin, Backend, Balance, Check, Cluster, Config, Detail, Endpoint, HealthCheck, Metrics, PerNode,
+    ProbeKind, Proxy, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress, VipProbe,
 };
 
 /// Makes the configuration, noting what can't be.
@@ -28,7 +28,9 @@ pub(super) fn resolve(file: &Section, findings: &mut Findings<'_>) -> Config {
     unique_names(file, findings);
     unique_vip_addresses(file, findings);
     unique_listeners(file, &admin, findings);
-    Config { cluster: cluster(part("cluster"), findings), admin, checks, vips, services }
+    let metrics = metrics(part("metrics"));
+    let proxy = proxy(part("proxy"));
+    Config { cluster: cluster(part("cluster"), findings), admin, metrics, proxy, checks, vips, services }
 }
 
 fn cluster(section: &Section, findings: &mut Findings<'_>) -> Cluster {
@@ -81,6 +83,30 @@ fn admin(section: &Section) -> Admin {
         listen: section.get::<Option<SocketAddr>>("listen").flatten(),
         socket: path("socket"),
         token_file: path("token_file"),
+    }
+}
+
+fn metrics(section: &Section) -> Metrics {
+    Metrics {
+        detail: match section.get::<String>("detail").as_deref() {
+            Some("holder") => Detail::Holder,
+            Some("aggregate") => Detail::Aggregate,
+            // What else it may be the table of options says.
+            Some(_) | None => Detail::Full,
+        },
+        haproxy_compat: section.get("haproxy_compat").unwrap_or_default(),
+        keepalived_compat: section.get("keepalived_compat").unwrap_or_default(),
+    }
+}
+
+fn proxy(section: &Section) -> Proxy {
+    Proxy {
+        workers: size(section, "workers"),
+        max_connections: size(section, "max_connections"),
+        backlog: section.get::<i64>("backlog").and_then(|b| u16::try_from(b).ok()).unwrap_or_default(),
+        splice: section.get("splice").unwrap_or_default(),
+        spin: section.get("spin").unwrap_or_default(),
+        congestion_control: section.get("congestion_control"),
     }
 }
 
@@ -175,6 +201,7 @@ fn service(section: &Section, findings: &mut Findings<'_>) -> Service {
         name: section.get("name").unwrap_or_default(),
         listen: listeners(section).map(|at| at.value).collect(),
         balance: Balance::RoundRobin,
+        max_connections: size(section, "max_connections"),
         timeout: Timeouts {
             connect: timeout.get("connect").unwrap_or_default(),
             client: timeout.get("client").unwrap_or_default(),
@@ -205,6 +232,10 @@ fn listeners(section: &Section) -> impl Iterator<Item = At<SocketAddr>> {
         .list::<Option<SocketAddr>>("listen")
         .into_iter()
         .filter_map(|at| Some(At { value: at.value?, span: at.span }))
+}
+
+fn size(section: &Section, key: &str) -> Option<usize> {
+    section.get::<i64>(key).and_then(|size| usize::try_from(size).ok())
 }
 
 fn count(section: &Section, key: &str) -> u32 {

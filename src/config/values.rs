@@ -123,9 +123,10 @@ pub(super) fn expects(kind: Kind) -> String {
 
 /// A duration as the file writes it: in the largest unit that leaves it whole.
 pub fn duration_text(duration: Duration) -> String {
-    let ms = duration.as_millis();
+    let (us, ms) = (duration.as_micros(), duration.as_millis());
     match ms {
-        0 => "0s".into(),
+        _ if us == 0 => "0s".into(),
+        _ if !us.is_multiple_of(1_000) => format!("{us}us"),
         _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
         _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
         _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
@@ -236,24 +237,27 @@ fn duration(kind: Kind, value: &DeValue<'_>, least: Duration, most: Duration) ->
 }
 
 fn duration_within(written: &str, least: Duration, most: Duration) -> Result<Duration, Misfit> {
-    let units = "the units are ms, s, m and h: \"100ms\", \"2s\"";
+    let units = "the units are us, ms, s, m and h: \"100ms\", \"2s\"";
     let digits = written.trim_end_matches(|c: char| !c.is_ascii_digit());
     let bad = || Misfit::new(format!("{} is no duration", shown(written)), units);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(bad());
     }
     let scale = match &written[digits.len()..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        "h" => 3_600_000_000,
         "" => return Err(Misfit::new(format!("{} has no unit", shown(written)), units)),
         _ => return Err(bad()),
     };
-    let found = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(scale)).map(Duration::from_millis);
+    let found = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(scale)).map(Duration::from_micros);
     let range = || format!("use {} to {}", duration_text(least), duration_text(most));
     match found {
-        Some(Duration::ZERO) => Err(Misfit::new(format!("{} is no time at all", shown(written)), range())),
+        Some(Duration::ZERO) if least > Duration::ZERO => {
+            Err(Misfit::new(format!("{} is no time at all", shown(written)), range()))
+        }
         Some(found) if found < least => Err(Misfit::new(format!("{} is too short", shown(written)), range())),
         Some(found) if found <= most => Ok(found),
         _ => Err(Misfit::new(format!("{} is too long", shown(written)), range())),
@@ -283,20 +287,24 @@ fn vip_address(text: &str) -> Result<VipAddress, Misfit> {
     let Ok(ip) = host.parse::<IpAddr>() else {
         return Err(no_address(text, "write it like 192.168.56.69/24 or 192.168.56.69"));
     };
-    let IpAddr::V4(v4) = ip else {
-        let message = format!("{}: IPv6 addresses are not available yet", shown(text));
-        return Err(Misfit::new(message, "use an IPv4 address"));
+    let (unheld, longest) = match ip {
+        IpAddr::V4(ip) => (ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast(), 32),
+        // A link-local address is of one link only, and a mapped one isn't IPv6 on the wire.
+        IpAddr::V6(ip) => {
+            let of_no_use = ip.is_unicast_link_local() || ip.to_ipv4_mapped().is_some();
+            (ip.is_unspecified() || ip.is_multicast() || of_no_use, 128)
+        }
     };
-    if v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() {
+    if unheld {
         let message = format!("{} can't be held by a node", shown(text));
         return Err(Misfit::new(message, "use a free address of the clients' network"));
     }
     let prefix = match prefix.map(str::parse::<u8>) {
         None => None,
-        Some(Ok(bits @ 1..=32)) => Some(bits),
+        Some(Ok(bits)) if (1..=longest).contains(&bits) => Some(bits),
         Some(_) => {
             let message = format!("the prefix of {} is out of range", shown(text));
-            return Err(Misfit::new(message, "use /1 to /32, or none"));
+            return Err(Misfit::new(message, format!("use /1 to /{longest}, or none")));
         }
     };
     Ok(VipAddress { ip, prefix })

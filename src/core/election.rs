@@ -12,6 +12,7 @@ mod step;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::FEED;
 use super::contract::{Output, Proof, VipSettings};
 use super::member::{MemberState, Members};
 use super::message::{Mac, MemberId, VipAdvertisement, VipId};
@@ -53,6 +54,8 @@ pub struct Election {
     defended_at: Option<Time>,
     /// When this node was last late: what it reads next may be old.
     late_at: Option<Time>,
+    /// Somebody removes the address here, again and again: until then this node is no candidate.
+    barred_until: Option<Time>,
     canvass: Option<Canvass>,
 }
 
@@ -176,6 +179,7 @@ impl Election {
             standing: Standing { effective: 1, eligible: false },
             defended_at: None,
             late_at: None,
+            barred_until: None,
             canvass: None,
         }
     }
@@ -272,17 +276,22 @@ impl Election {
     }
 
     /// Until when the guard keeps the address, while it holds it.
-    pub(super) fn hold_until(&self) -> Option<Time> {
+    pub fn hold_until(&self) -> Option<Time> {
         match self.state {
             State::Active(Hold::Holding { until, .. }) => Some(until),
             State::Initialize | State::Backup(_) | State::Active(Hold::Releasing { .. }) => None,
         }
     }
 
+    /// Whether this node stands back because somebody removes the address here, again and again.
+    pub fn is_barred(&self, now: Time) -> bool {
+        self.barred_until.is_some_and(|until| now < until)
+    }
+
     /// When there is something to do even if nothing happens.
     pub(super) fn deadline(&self, around: &Surroundings<'_>) -> Option<Time> {
         match &self.state {
-            State::Initialize => None,
+            State::Initialize => self.barred_until.filter(|until| around.now < *until),
             State::Backup(Watch::Following { suspect_at, .. }) => Some(*suspect_at),
             State::Backup(Watch::Suspecting(suspicion)) => Some(suspicion.deadline(self.patience(around))),
             State::Backup(Watch::Vacated { claim_at, .. }) => Some(*claim_at),
@@ -296,7 +305,10 @@ impl Election {
     }
 
     fn obstacle(&self, around: &Surroundings<'_>) -> Option<Cause> {
-        around.obstacle.or((!self.standing.eligible).then_some(Cause::Ineligible))
+        around
+            .obstacle
+            .or((!self.standing.eligible).then_some(Cause::Ineligible))
+            .or(self.is_barred(around.now).then_some(Cause::AddressRemoved))
     }
 
     /// How much a suspicion asks for.
@@ -397,16 +409,22 @@ pub enum Claimant {
 /// node doesn't claim what its kernel may have given up.
 pub(super) const LONGEST_HOLD: Duration = Duration::from_millis(1600);
 
-/// How long a kernel may answer for the VIP of a holder that has stopped to say that it lives.
-pub(super) fn fence_time(interval: Duration) -> Duration {
-    (interval * 3).clamp(Duration::from_millis(100), LONGEST_HOLD)
-}
-
 /// For how long a hold is asked for: three intervals less a margin, so that a daemon that hangs is without
 /// its VIPs soon after its peers miss it.
 ///
 /// The margin covers the guard's own lateness.
 pub(super) fn hold_time(interval: Duration) -> Duration {
-    let whole = fence_time(interval);
+    let whole = (interval * 3).clamp(Duration::from_millis(100), LONGEST_HOLD);
     whole.saturating_sub((whole / 8).max(Duration::from_millis(10)))
+}
+
+/// For how long one of the holder's beacons keeps its VIPs from being fenced: a little longer than the hold that is
+/// asked for beside it.
+pub(super) fn fence_time(interval: Duration) -> Duration {
+    if interval <= FEED {
+        (interval * 3).max(Duration::from_millis(100))
+    } else {
+        // The last hold may have been asked for an interval after the last beacon.
+        hold_time(interval) + interval + FEED
+    }
 }

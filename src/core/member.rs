@@ -28,6 +28,8 @@ const DEAD_SHOWN: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, Default)]
 pub struct Members {
     members: BTreeMap<MemberId, Member>,
+    /// Rises with everything they say that they haven't said before.
+    revision: u64,
 }
 
 /// One other node.
@@ -110,20 +112,21 @@ impl Members {
             }
         }
         let name = advertisement.name.clone();
-        self.members.insert(
-            id,
-            Member {
-                name,
-                address,
-                boot,
-                heard_at: now,
-                said_at: now,
-                latest: advertisement,
-                losses,
-                resigned,
-                buried: false,
-            },
-        );
+        let member = Member {
+            name,
+            address,
+            boot,
+            heard_at: now,
+            said_at: now,
+            latest: advertisement,
+            losses,
+            resigned,
+            buried: false,
+        };
+        let before = self.members.insert(id, member);
+        if before.is_none_or(|before| self.members[&id].differs(&before)) {
+            self.revision += 1;
+        }
         true
     }
 
@@ -138,6 +141,7 @@ impl Members {
         part.state = VipState::Initialize;
         let last = member.resigned.entry(vip).or_default();
         *last = term.max(*last);
+        self.revision += 1;
         true
     }
 
@@ -150,6 +154,7 @@ impl Members {
     pub fn bury(&mut self, id: MemberId) {
         if let Some(member) = self.members.get_mut(&id) {
             member.buried = true;
+            self.revision += 1;
         }
     }
 
@@ -162,6 +167,7 @@ impl Members {
         };
         let gone: Vec<_> = self.iter().filter(|(_, m)| is_gone(m)).map(|(id, m)| (id, m.address)).collect();
         for (id, _) in &gone {
+            self.revision += 1;
             self.members.remove(id);
         }
         gone
@@ -173,6 +179,11 @@ impl Members {
             .filter(move |(_, m)| m.is_fresh(now))
             .filter_map(move |(id, m)| Some((id, m.part(vip)?)))
             .filter(|(_, part)| part.state != VipState::Initialize)
+    }
+
+    /// Rises with everything that isn't merely another sign of life. How long members have been silent isn't in it.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Everybody, in the order of their ids.
@@ -356,6 +367,14 @@ impl Member {
         } else {
             MemberState::Dead
         }
+    }
+
+    /// Whether it says anything else than `before`, apart from whom it hears.
+    fn differs(&self, before: &Self) -> bool {
+        let (now, then) = (&self.latest, &before.latest);
+        (self.boot, self.address, self.buried) != (before.boot, before.address, before.buried)
+            || (now.leaving, now.config, &now.vips) != (then.leaving, then.config, &then.vips)
+            || (&now.name, &now.version) != (&then.name, &then.version)
     }
 
     fn dead_after(&self) -> Duration {

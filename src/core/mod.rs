@@ -49,7 +49,7 @@ pub use self::time::Time;
 pub use self::transition::{Cause, Phases, Transition, Verdict, VipState};
 pub use self::view::Views;
 
-use self::election::{Event, Orders, Surroundings, hold_time};
+use self::election::{Event, Orders, Surroundings, fence_time, hold_time};
 use self::outbox::Outbox;
 use self::quorum::Grants;
 use self::reach::Reach;
@@ -57,6 +57,8 @@ use self::readiness::Readiness;
 
 /// Holds are asked for anew at least this often, however seldom the node advertises.
 const FEED: Duration = Duration::from_millis(400);
+/// No guard is silent for longer than this: its answers take microseconds.
+const GUARD_SILENCE: Duration = Duration::from_millis(200);
 /// How often nodes without any VIP tell the others that they are there.
 const INTERVAL_WITHOUT_VIPS: Duration = Duration::from_secs(1);
 
@@ -72,6 +74,10 @@ pub struct Core {
     /// One for each election.
     reach: Vec<Reach>,
     administration: Administration,
+    /// When something follows from what operators say: at once when they have spoken, or when a word runs out.
+    administer_at: Option<Time>,
+    /// What they say of this node itself.
+    itself: AdminState,
     services: Vec<Service>,
     checks: Vec<Health>,
     readiness: Readiness,
@@ -80,6 +86,7 @@ pub struct Core {
     outputs: VecDeque<Output>,
     guard: Boot,
     sequence: u64,
+    revision: u64,
     /// Advertisements to everybody.
     beats: u64,
     resignations: u32,
@@ -106,6 +113,8 @@ impl Core {
             }),
             reach: vec![Reach::default(); settings.vips.len()],
             administration: Administration::default(),
+            administer_at: None,
+            itself: AdminState::Ready,
             readiness: Readiness::new(settings.expected_peers, interval, settings.sync_patience, now),
             services,
             checks: settings.checks.iter().map(|(rise, fall)| Health::new(*rise, *fall)).collect(),
@@ -114,6 +123,7 @@ impl Core {
             outputs: VecDeque::new(),
             guard: Boot::default(),
             sequence: 0,
+            revision: 0,
             beats: 0,
             resignations: 0,
             advertise_at: now,
@@ -147,6 +157,7 @@ impl Core {
             Input::Viewed { member, service, verdicts } => self.viewed(member, service, &verdicts),
             Input::Said { target, word } => {
                 if self.administration.hear(target.clone(), word) == Ok(true) {
+                    self.administer_at = Some(now);
                     self.outputs.push_back(Output::AdministrationChanged { target, word });
                 }
             }
@@ -158,6 +169,7 @@ impl Core {
                 }
             }
             Input::Listening { service, listening } => {
+                self.revision += 1;
                 if let Some(service) = self.services.get_mut(service) {
                     service.set_listening(listening);
                 }
@@ -204,7 +216,7 @@ impl Core {
         let others = [
             self.outbox.deadline(),
             self.readiness.deadline(),
-            self.administration.deadline(now),
+            self.administer_at,
             self.quorum.as_ref().and_then(|quorum| quorum.due(now)),
         ];
         others.into_iter().flatten().fold(deadline, Time::min)
@@ -225,6 +237,11 @@ impl Core {
         &self.elections
     }
 
+    /// The checks, in the file's order.
+    pub fn checks(&self) -> &[Health] {
+        &self.checks
+    }
+
     /// The services, in the file's order.
     pub fn services(&self) -> &[Service] {
         &self.services
@@ -237,8 +254,7 @@ impl Core {
 
     /// Whether this node's beacons may leave now: it holds something, and no grant ends before what a beacon feeds.
     pub fn may_beacon(&self, now: Time) -> bool {
-        let active = |election: &&Election| election.state() == VipState::Active;
-        let mut held = self.elections.iter().enumerate().filter(|(_, e)| active(e)).peekable();
+        let mut held = self.elections.iter().enumerate().filter(|(_, e)| e.hold_until().is_some()).peekable();
         held.peek().is_some() && held.all(|(vip, _)| self.grants(vip, now).suffice(now))
     }
 
@@ -247,9 +263,26 @@ impl Core {
         &self.administration
     }
 
+    /// Rises whenever there is something else to show, but for what follows from the mere passing of time: how a
+    /// silent member is doing.
+    pub fn revision(&self) -> u64 {
+        self.revision + self.members.revision()
+    }
+
     /// The nodes' time between two advertisements.
     pub fn interval(&self) -> Duration {
         self.interval
+    }
+
+    /// How long a guard may owe an answer: given up then, its successor has the rest of the hold to go on with it.
+    pub fn guard_patience(&self) -> Duration {
+        let left = hold_time(self.interval).saturating_sub(FEED.min(self.interval));
+        (left * 3 / 4).min(GUARD_SILENCE)
+    }
+
+    /// For how long one of the holder's beacons keeps its VIPs from being fenced.
+    pub fn fence_time(&self) -> Duration {
+        fence_time(self.interval)
     }
 
     /// Proxy listening, a full round of probes done, membership settled.
@@ -282,6 +315,7 @@ impl Core {
 
     fn link(&mut self, vip: usize, up: bool, mac: Mac) {
         let Some(link) = self.links.get_mut(vip) else { return };
+        self.revision += 1;
         if std::mem::replace(link, up) != up {
             // What was probed before says nothing about the network that comes back, nor do tries without one.
             self.start_round();
@@ -315,9 +349,11 @@ impl Core {
             peers_lost: self.members.all_lost(now),
             backends_usable: !backends || usable,
         };
+        let was_ready = self.is_ready();
         if self.readiness.update(&facts, now) == readiness::Verdict::Isolated {
             self.start_round();
         }
+        self.revision += u64::from(was_ready != self.is_ready());
         for vip in 0..self.elections.len() {
             let standing = self.standing(vip, now);
             self.with_election(vip, now, |election, around, orders| {
@@ -350,17 +386,18 @@ impl Core {
     }
 
     fn advertise_if_due(&mut self, now: Time) {
-        if now >= self.feed_at {
-            self.feed_at = now + FEED.min(self.interval);
+        if now >= self.advertise_at {
+            self.advertise_now = true;
+        }
+        // With every beacon, so that the hold ends before the fence that the beacon keeps open.
+        if self.advertise_now || now >= self.feed_at {
+            self.feed_at = now + FEED;
             for (vip, election) in self.elections.iter().enumerate() {
                 if election.hold_until().is_some() {
                     let until = self.grants(vip, now).bound(now + hold_time(self.interval));
                     self.outputs.push_back(Output::Hold { vip, until, term: election.term() });
                 }
             }
-        }
-        if now >= self.advertise_at {
-            self.advertise_now = true;
         }
         if std::mem::take(&mut self.advertise_now) {
             let advertisement = self.beat(now);
@@ -404,7 +441,7 @@ impl Core {
             Some(Cause::Ineligible)
         } else if self.leaving {
             Some(Cause::Shutdown)
-        } else if self.administration.node(&self.settings.name, now) != AdminState::Ready {
+        } else if self.itself != AdminState::Ready {
             Some(Cause::Drain)
         } else if !self.links[vip] {
             Some(Cause::LinkDown)
@@ -442,7 +479,9 @@ impl Core {
         if let Some(election) = elections.get_mut(vip) {
             let before = election.news();
             act(election, &self.surroundings(vip, now), &mut orders);
-            self.advertise_now |= before != election.news();
+            let news = before != election.news();
+            self.revision += u64::from(news);
+            self.advertise_now |= news;
             for (term, successor) in orders.resignations {
                 self.resign(election.id(), term, successor, now);
             }

@@ -75,6 +75,7 @@ impl Core {
 
     pub(super) fn viewed(&mut self, member: MemberId, service: usize, verdicts: &[Verdict]) {
         let Some(known) = self.services.get_mut(service) else { return };
+        self.revision += 1;
         // Somebody sees what this node doesn't: look again, rather than wait for the next probe.
         for backend in known.hear_views(member, verdicts) {
             self.outputs.push_back(Output::ProbeBackend { service, backend });
@@ -83,6 +84,11 @@ impl Core {
 
     /// What operators say, as it holds now: words run out.
     pub(super) fn administer(&mut self, now: Time) {
+        if self.administer_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.administer_at = self.administration.deadline(now);
+        self.itself = self.administration.node(&self.settings.name, now);
         for (at, settings) in self.settings.services.iter().enumerate() {
             for (backend, name) in settings.backends.iter().enumerate() {
                 let (admin, weight) = self.administration.backend(&settings.name, name, now);

@@ -1,22 +1,25 @@
 //! Addresses and links over netlink: the only room for rtnetlink in the daemon.
 //!
-//! A VIP is added as /32 with a lifetime of two seconds, so that the kernel removes it by itself when nobody
+//! A VIP is added as /32 or /128 with a lifetime of two seconds, so that the kernel removes it by itself when nobody
 //! refreshes it any more; deprecated, so that it is never chosen as a source; and marked as ours.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol, CacheInfo};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol, CacheInfo,
+};
+use rtnetlink::packet_route::link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::{Handle, MulticastGroup};
 
 use crate::core::Mac;
 
 /// How long the kernel keeps an address that nobody refreshes, in seconds; it may take 1.25 s longer.
-const LEASE_SECONDS: u32 = 2;
+pub(super) const LEASE_SECONDS: u32 = 2;
 /// What `ip` shows as the address's `proto`: ours.
 const OURS: u8 = 0xc7;
 
@@ -29,7 +32,7 @@ pub(super) struct Kernel {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// An address is gone from an interface.
-    AddressRemoved { interface: u32, address: Ipv4Addr },
+    AddressRemoved { interface: u32, address: IpAddr },
     /// An interface's state, new or not.
     Link(Link),
     /// An interface is gone.
@@ -44,6 +47,8 @@ pub(super) struct Link {
     pub(super) mac: Mac,
     /// Up, with a carrier.
     pub(super) up: bool,
+    /// It is on a network by itself: neither the loopback nor a port of a bridge or a bond, which speaks for it.
+    pub(super) speaks: bool,
 }
 
 impl Kernel {
@@ -57,7 +62,7 @@ impl Kernel {
         let (opened, handle) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new().name("netlink".into()).spawn(move || requests(&opened))?;
         let handle = handle.recv().map_err(|_| io::Error::other("the netlink thread has ended"))??;
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr];
+        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
         let (connection, _handle, messages) = rtnetlink::new_multicast_connection(&groups)?;
         tokio::spawn(connection);
         let changes = messages.filter_map(|(message, _)| std::future::ready(change(message.payload)));
@@ -73,8 +78,14 @@ impl Kernel {
         }
     }
 
-    /// The IPv4 addresses of an interface, ours included.
-    pub(super) async fn addresses(&self, interface: u32) -> io::Result<Vec<Ipv4Addr>> {
+    /// All interfaces.
+    pub(super) async fn links(&self) -> io::Result<Vec<Link>> {
+        let messages = self.handle.link().get().execute().map_ok(|message| link(&message));
+        messages.try_collect().await.map_err(|error| io_error(&error))
+    }
+
+    /// The addresses of an interface, ours included.
+    pub(super) async fn addresses(&self, interface: u32) -> io::Result<Vec<IpAddr>> {
         let messages = self.dump(interface).await?;
         Ok(messages.iter().filter_map(local_address).collect())
     }
@@ -83,26 +94,34 @@ impl Kernel {
     pub(super) fn add(
         &self,
         interface: u32,
-        address: Ipv4Addr,
+        address: IpAddr,
     ) -> impl Future<Output = io::Result<()>> + use<> {
-        let mut request = self.handle.address().add(interface, IpAddr::V4(address), 32).replace();
+        let mut request = self.handle.address().add(interface, address, whole(address)).replace();
         let mut lease = CacheInfo::default();
         lease.ifa_valid = LEASE_SECONDS;
         lease.ifa_preferred = 0;
         let attributes = &mut request.message_mut().attributes;
         attributes.push(AddressAttribute::CacheInfo(lease));
         attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(OURS)));
+        if address.is_ipv6() {
+            // Usable at once: that nobody else has it was found out before, by asking for it.
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+            request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
         async move { request.execute().await.map_err(|error| io_error(&error)) }
     }
 
     /// Removes an address, and returns once it is gone; an address that isn't there is gone.
-    pub(super) async fn remove(&self, interface: u32, address: Ipv4Addr) -> io::Result<()> {
+    pub(super) async fn remove(&self, interface: u32, address: IpAddr) -> io::Result<()> {
         let mut message = AddressMessage::default();
-        message.header.family = rtnetlink::packet_route::AddressFamily::Inet;
-        message.header.prefix_len = 32;
+        message.header.family = match address {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
+        message.header.prefix_len = whole(address);
         message.header.index = interface;
-        message.attributes.push(AddressAttribute::Local(IpAddr::V4(address)));
-        message.attributes.push(AddressAttribute::Address(IpAddr::V4(address)));
+        message.attributes.push(AddressAttribute::Local(address));
+        message.attributes.push(AddressAttribute::Address(address));
         match self.handle.address().del(message).execute().await {
             Ok(()) => Ok(()),
             Err(error) if is(&error, &[libc::EADDRNOTAVAIL, libc::ENODEV]) => Ok(()),
@@ -152,16 +171,37 @@ fn change(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {
     }
 }
 
-fn local_address(message: &AddressMessage) -> Option<Ipv4Addr> {
-    message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+/// What a message is about: IPv6 has no local address apart.
+fn local_address(message: &AddressMessage) -> Option<IpAddr> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
         _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
     })
 }
 
+/// The prefix length of an address and nothing else.
+fn whole(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
+}
+
 fn link(message: &LinkMessage) -> Link {
-    let mut link = Link { index: message.header.index, name: String::new(), mac: Mac::default(), up: false };
-    link.up = message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
+    let flags = message.header.flags;
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        mac: Mac::default(),
+        up: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+        speaks: !flags.contains(LinkFlags::Loopback) && !is_port(message),
+    };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -174,6 +214,17 @@ fn link(message: &LinkMessage) -> Link {
         }
     }
     link
+}
+
+/// Whether another link speaks for it. One in a routing domain of its own (VRF) has a master, and speaks itself.
+fn is_port(message: &LinkMessage) -> bool {
+    let has_master =
+        message.attributes.iter().any(|a| matches!(a, LinkAttribute::Controller(master) if *master != 0));
+    let routed = message.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::PortKind(InfoPortKind::Vrf)),
+        _ => false,
+    });
+    has_master && !routed
 }
 
 fn is(error: &rtnetlink::Error, codes: &[i32]) -> bool {

@@ -1,13 +1,8 @@
-//! ARP on one interface: gratuitous announcements, probes, and what others say.
+//! When a held VIP is announced: after a takeover or any doubt, and once a minute.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-
-use crate::core::{Mac, Time};
-use crate::wire::arp;
+use crate::core::Time;
 
 /// After a takeover or any doubt: at once, and again in case these get lost or an old answer is on its way.
 const AFTER_DOUBT: [Duration; 5] = [
@@ -21,64 +16,6 @@ const AFTER_DOUBT: [Duration; 5] = [
 const AGAIN: Duration = Duration::from_secs(1);
 /// And as long as it is held.
 const REMINDER: Duration = Duration::from_secs(60);
-
-const BROADCAST: Mac = Mac([0xff; 6]);
-const ETHERTYPE_ARP: u16 = 0x0806;
-
-/// A packet socket that speaks ARP on one interface.
-pub(super) struct ArpSocket {
-    socket: Socket,
-    interface: u32,
-}
-
-impl ArpSocket {
-    /// Needs `CAP_NET_RAW`.
-    pub(super) fn open(interface: u32) -> io::Result<Self> {
-        let protocol = Protocol::from(i32::from(ETHERTYPE_ARP.to_be()));
-        let kind = Type::DGRAM.nonblocking().cloexec();
-        let socket = Socket::new(Domain::PACKET, kind, Some(protocol))?;
-        socket.bind(&link_address(interface, Mac::default())?)?;
-        Ok(Self { socket, interface })
-    }
-
-    /// Sends one packet, to `mac` or to everybody.
-    pub(super) fn send(&self, packet: &arp::Packet, to: Option<Mac>) -> io::Result<()> {
-        self.socket
-            .send_to(&packet.encode(), &link_address(self.interface, to.unwrap_or(BROADCAST))?)
-            .map(drop)
-    }
-
-    /// The next packet that somebody sent; `None` when there is none for now.
-    pub(super) fn receive(&self) -> Option<arp::Packet> {
-        use std::io::Read;
-        loop {
-            let mut buffer = [0; 128];
-            match (&self.socket).read(&mut buffer) {
-                Ok(length) => {
-                    if let Some(packet) = arp::Packet::decode(&buffer[..length]) {
-                        return Some(packet);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A link that went down says so once; what it has received can still be read.
-                Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
-                Err(_would_block) => return None,
-            }
-        }
-    }
-}
-
-impl AsFd for ArpSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-impl AsRawFd for ArpSocket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-}
 
 /// When a held VIP is announced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,24 +56,6 @@ impl Announcements {
         };
         std::mem::replace(&mut self.first, false)
     }
-}
-
-#[allow(unsafe_code)]
-fn link_address(interface: u32, mac: Mac) -> io::Result<SockAddr> {
-    // SAFETY: `sockaddr_ll` fits into the storage, which is zeroed, and its length is told.
-    let ((), address) = unsafe {
-        SockAddr::try_init(|storage, length| {
-            let address = &mut *storage.cast::<libc::sockaddr_ll>();
-            address.sll_family = libc::AF_PACKET as u16;
-            address.sll_protocol = ETHERTYPE_ARP.to_be();
-            address.sll_ifindex = interface.cast_signed();
-            address.sll_halen = 6;
-            address.sll_addr[..6].copy_from_slice(&mac.0);
-            *length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-            Ok(())
-        })?
-    };
-    Ok(address)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Whether an address answers by IP too: ICMP echo, RFC 792.
+//! Whether an address answers by IP too: ICMP echo, RFC 792 and RFC 4443.
 //!
-//! Whoever answers ARP for an address that no known member holds may be a leftover, a forger, or a machine in
+//! Whoever answers ARP or neighbour discovery for an address that no known member holds may be a leftover, a forger, or a machine in
 //! earnest. Only the last goes on to answer a question that is put to the address itself.
 
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,38 +14,67 @@ pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 /// How long an answer counts: some questions may get lost.
 pub(super) const COUNTS: Duration = Duration::from_millis(500);
 
+/// The messages' types, RFC 792 and RFC 4443 section 4.
 const REPLY: u8 = 0;
 const REQUEST: u8 = 8;
+const REPLY_IPV6: u8 = 129;
+const REQUEST_IPV6: u8 = 128;
 /// The longest IP header, and the head of the answer.
-const LONGEST: usize = 60 + 8;
+const LONGEST: usize = 60 + HEAD;
+const HEAD: usize = 8;
 
 /// Asks and hears on one interface.
 pub(super) struct Echo {
-    socket: Socket,
+    ipv4: Socket,
+    /// Only where there are IPv6 VIPs.
+    ipv6: Option<Socket>,
     /// Tells its own answers from those to other programs' questions.
     identifier: u16,
 }
 
 impl Echo {
-    pub(super) fn open(interface: &str) -> io::Result<Self> {
-        let kind = Type::RAW.nonblocking().cloexec();
-        let socket = Socket::new(Domain::IPV4, kind, Some(Protocol::ICMPV4))?;
-        socket.bind_device(Some(interface.as_bytes()))?;
-        Ok(Self { socket, identifier: std::process::id() as u16 })
+    pub(super) fn open(interface: &str, wanted_ipv6: bool) -> io::Result<Self> {
+        let open = |domain, protocol| {
+            let socket = Socket::new(domain, Type::RAW.nonblocking().cloexec(), Some(protocol))?;
+            socket.bind_device(Some(interface.as_bytes()))?;
+            Ok::<_, io::Error>(socket)
+        };
+        Ok(Self {
+            ipv4: open(Domain::IPV4, Protocol::ICMPV4)?,
+            ipv6: wanted_ipv6.then(|| open(Domain::IPV6, Protocol::ICMPV6)).transpose()?,
+            identifier: std::process::id() as u16,
+        })
     }
 
     /// Asks `address`. A question that can't be sent stays unanswered.
-    pub(super) fn ask(&self, address: Ipv4Addr) {
-        let _ = self.socket.send_to(&question(self.identifier), &SocketAddrV4::new(address, 0).into());
+    pub(super) fn ask(&self, address: IpAddr) {
+        let to = SocketAddr::new(address, 0).into();
+        let _ = match (address, &self.ipv6) {
+            (IpAddr::V4(_), _) => self.ipv4.send_to(&question(REQUEST, self.identifier), &to),
+            // The kernel puts another checksum in.
+            (IpAddr::V6(_), Some(socket)) => socket.send_to(&question(REQUEST_IPV6, self.identifier), &to),
+            (IpAddr::V6(_), None) => Ok(0),
+        };
     }
 
     /// The next address that has answered; `None` when there is none for now.
-    pub(super) fn answer(&self) -> Option<Ipv4Addr> {
+    ///
+    /// What isn't an answer to this program is passed over; the sockets' buffers bound how much that can be.
+    pub(super) fn answer(&self) -> Option<IpAddr> {
         let mut packet = [0; LONGEST];
-        // What isn't an answer to this program is passed over; the socket's buffer bounds how much that can be.
-        while let Ok(length) = (&self.socket).read(&mut packet) {
+        while let Ok(length) = (&self.ipv4).read(&mut packet) {
             if let Some(address) = answered(&packet[..length], self.identifier) {
-                return Some(address);
+                return Some(address.into());
+            }
+        }
+        // Without its IP header.
+        while let Some((length, _, Some(from))) = self.ipv6.as_ref().and_then(|socket| {
+            rustix::net::recvfrom(socket, &mut packet[..], rustix::net::RecvFlags::empty()).ok()
+        }) {
+            if is_reply(&packet[..length.min(LONGEST)], REPLY_IPV6, self.identifier)
+                && let Ok(from) = SocketAddr::try_from(from)
+            {
+                return Some(from.ip());
             }
         }
         None
@@ -56,16 +85,22 @@ impl Echo {
 fn answered(packet: &[u8], identifier: u16) -> Option<Ipv4Addr> {
     let header = usize::from(packet.first()? & 0x0f) * 4;
     let source: &[u8; 4] = packet.get(12..16)?.first_chunk()?;
-    let icmp = packet.get(header..header + 8)?;
-    (icmp[..2] == [REPLY, 0] && icmp[4..6] == identifier.to_be_bytes()).then_some(Ipv4Addr::from(*source))
+    is_reply(packet.get(header..)?, REPLY, identifier).then_some(Ipv4Addr::from(*source))
+}
+
+/// Whether an ICMP message is an answer to `identifier`.
+fn is_reply(message: &[u8], kind: u8, identifier: u16) -> bool {
+    message
+        .first_chunk::<HEAD>()
+        .is_some_and(|head| head[..2] == [kind, 0] && head[4..6] == identifier.to_be_bytes())
 }
 
 /// An echo request without sequence and data: nobody asks for more than that it comes back.
-fn question(identifier: u16) -> [u8; 8] {
-    let (sum, carried) = (u16::from(REQUEST) << 8).overflowing_add(identifier);
+fn question(kind: u8, identifier: u16) -> [u8; HEAD] {
+    let (sum, carried) = (u16::from(kind) << 8).overflowing_add(identifier);
     let checksum = !(sum + u16::from(carried));
     let ([c, d], [i, j]) = (checksum.to_be_bytes(), identifier.to_be_bytes());
-    [REQUEST, 0, c, d, i, j, 0, 0]
+    [kind, 0, c, d, i, j, 0, 0]
 }
 
 #[cfg(test)]
@@ -75,7 +110,7 @@ mod tests {
     #[test]
     fn a_questions_checksum_makes_its_sum_all_ones() {
         for identifier in [0, 1, 0xf7ff, 0xf800, 0xffff] {
-            let words = question(identifier);
+            let words = question(REQUEST, identifier);
             let sum: u32 = words.chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
             assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "{identifier:#x}");
         }

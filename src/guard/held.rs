@@ -1,26 +1,31 @@
 //! One VIP in the guard's hands.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
-
-use tokio::io::unix::AsyncFd;
 
 use crate::core::{Mac, Time};
 
-use super::announce::{Announcements, ArpSocket};
+use super::address::LEASE_SECONDS;
+use super::announce::Announcements;
 use super::echo::Echo;
+use super::neighbours::Neighbours;
 
+/// For how long the kernel keeps an address without a refresh, less what daemon and guard may need to hear of it.
+const LEASE: Duration = Duration::from_millis(LEASE_SECONDS as u64 * 1000 - 100);
 /// The lease is refreshed this often: four times in its lifetime.
 pub(super) const REFRESH: Duration = Duration::from_millis(500);
 /// An address removed by somebody else more often than this within [`REMOVALS_WITHIN`] is let go.
 const REMOVALS: usize = 3;
 const REMOVALS_WITHIN: Duration = Duration::from_secs(10);
+/// A fence found shut around a fed hold so often within the time stays so: beacons don't leave at all.
+const FOUND_SHUT: usize = 2;
+const FOUND_SHUT_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the guard knows of one VIP.
 #[derive(Debug)]
 pub(super) struct Vip {
     pub(super) id: u64,
-    pub(super) addresses: Vec<Ipv4Addr>,
+    pub(super) addresses: Vec<IpAddr>,
     /// Index into the guard's interfaces.
     pub(super) interface: usize,
     pub(super) hold: Option<Hold>,
@@ -29,6 +34,7 @@ pub(super) struct Vip {
     /// When it last answered.
     pub(super) answered_by_ip: Option<Time>,
     removals: Vec<Time>,
+    found_shut: Vec<Time>,
 }
 
 /// A VIP whose addresses the kernel has.
@@ -39,12 +45,44 @@ pub(super) struct Hold {
     /// The election it belongs to.
     pub(super) term: u32,
     pub(super) announcements: Announcements,
+    /// Up to when the kernel is sure to keep the addresses: by the last refresh that it has acknowledged.
+    leased_until: Time,
+}
+
+impl Hold {
+    /// From the kernel's acknowledgement of a lease that was asked for at `leased_at`.
+    pub(super) fn new(until: Time, term: u32, leased_at: Time, now: Time) -> Self {
+        let leased_until = leased_at + LEASE;
+        let announcements = Announcements::start(now);
+        Self { until: until.min(leased_until), term, announcements, leased_until }
+    }
+
+    /// It goes on up to `until`, as far as the lease reaches. Up to when it does.
+    pub(super) fn extend(&mut self, until: Time, term: u32) -> Time {
+        self.until = self.until.max(until.min(self.leased_until));
+        self.term = term;
+        self.until
+    }
+
+    /// The kernel has acknowledged a lease that was asked for at `leased_at`.
+    pub(super) fn leased(&mut self, leased_at: Time) {
+        self.leased_until = self.leased_until.max(leased_at + LEASE);
+    }
 }
 
 impl Vip {
-    pub(super) fn new(id: u64, addresses: Vec<Ipv4Addr>, interface: usize) -> Self {
+    pub(super) fn new(id: u64, addresses: Vec<IpAddr>, interface: usize) -> Self {
         let (asked_by_ip, answered_by_ip) = (None, None);
-        Self { id, addresses, interface, hold: None, asked_by_ip, answered_by_ip, removals: Vec::new() }
+        Self {
+            id,
+            addresses,
+            interface,
+            hold: None,
+            asked_by_ip,
+            answered_by_ip,
+            removals: Vec::new(),
+            found_shut: Vec::new(),
+        }
     }
 
     /// Somebody else has removed an address of a held VIP: whether to let go rather than to add it again.
@@ -52,6 +90,13 @@ impl Vip {
         self.removals.retain(|at| now.since(*at) <= REMOVALS_WITHIN);
         self.removals.push(now);
         self.removals.len() >= REMOVALS
+    }
+
+    /// The fence was found shut around it although its hold was fed: whether that happens again and again.
+    pub(super) fn shut_too_often(&mut self, now: Time) -> bool {
+        self.found_shut.retain(|at| now.since(*at) <= FOUND_SHUT_WITHIN);
+        self.found_shut.push(now);
+        self.found_shut.len() >= FOUND_SHUT
     }
 
     /// When there is something to do next.
@@ -66,9 +111,7 @@ pub(super) struct Interface {
     pub(super) name: String,
     pub(super) mac: Mac,
     pub(super) up: bool,
-    /// Whom probes ask as.
-    pub(super) own_address: Ipv4Addr,
-    pub(super) arp: AsyncFd<ArpSocket>,
+    pub(super) neighbours: Neighbours,
     pub(super) echo: Echo,
 }
 

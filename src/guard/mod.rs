@@ -16,13 +16,15 @@ mod channel;
 mod child;
 pub mod clock;
 mod echo;
+mod fence;
 mod held;
+mod neighbours;
 mod protocol;
 pub mod scheduling;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -65,6 +67,8 @@ pub struct Ward {
     pub vips: Vec<WardVip>,
     /// The node's own address.
     pub address: IpAddr,
+    /// For how long one of the holder's beacons keeps its VIPs from being fenced.
+    pub fence: Duration,
     /// Its own sealing half.
     pub sealer: Sealer,
     /// The node it speaks for.
@@ -78,9 +82,20 @@ pub struct WardVip {
     /// Which, as members know it.
     pub id: VipId,
     /// What is held, together.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// Where.
     pub interface: String,
+    /// What a guard before this one held and has left behind, to be held on.
+    pub inherited: Option<Inherited>,
+}
+
+/// A hold that outlives the guard that had it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inherited {
+    /// The new guard lets go then, unless it is told again.
+    pub until: Time,
+    /// The election that it belongs to.
+    pub term: u32,
 }
 
 /// Why there is no guard, or no longer one.
@@ -106,28 +121,40 @@ pub enum GuardError {
 }
 
 impl Guard {
-    /// Starts the guard, and waits until it has removed what an earlier life left. To be called before any
-    /// thread is started, at the latest with none that forks.
+    /// Starts a guard, and waits until it has removed what an earlier life left.
     pub fn start(ward: &Ward) -> Result<Self, GuardError> {
+        let mut guard = Self::begin(ward)?;
+        match guard.wait()? {
+            Report::Started => Ok(guard),
+            Report::Refused { error, hint } => Err(GuardError::Refused { error, hint }),
+            other => Err(io::Error::other(format!("unexpected first report {other:?}")).into()),
+        }
+    }
+
+    /// Starts a guard without waiting for it: it takes orders from now on, and says [`Report::Started`] or
+    /// [`Report::Refused`] first.
+    pub fn begin(ward: &Ward) -> Result<Self, GuardError> {
         let (channel, theirs) = Channel::pair()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("guard").stdin(Stdio::from(theirs));
         let child = command.spawn()?;
         drop(command);
-        let mut guard = Self { child, channel, early: VecDeque::new() };
+        let guard = Self { child, channel, early: VecDeque::new() };
         let (key, key_id, cluster) = ward.sealer.parts();
         let voice = Voice { key, key_id, cluster, sender: ward.sender.0, boot: ward.boot.0 };
         let vips = ward.vips.iter().map(|vip| StartVip {
             id: vip.id.0,
             addresses: vip.addresses.clone(),
             interface: vip.interface.clone(),
+            inherited: vip.inherited.map(|hold| (hold.until.as_nanos(), hold.term)),
         });
-        guard.order(&Order::Start(Start { vips: vips.collect(), address: ward.address, voice }))?;
-        match guard.wait()? {
-            Report::Started => Ok(guard),
-            Report::Refused { error, hint } => Err(GuardError::Refused { error, hint }),
-            other => Err(io::Error::other(format!("unexpected first report {other:?}")).into()),
-        }
+        guard.order(&Order::Start(Start {
+            vips: vips.collect(),
+            address: ward.address,
+            fence: ward.fence,
+            voice,
+        }))?;
+        Ok(guard)
     }
 
     /// Tells the guard whom to tell when the daemon is dead.
@@ -181,9 +208,14 @@ impl Guard {
     }
 
     /// Ends a guard that is of no use any more; what it held is left to the next one, or to the lease.
-    pub fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    ///
+    /// It does nothing of its own any more from here on, but is gone only when the kernel lets it: nobody waits for
+    /// that.
+    pub fn kill(self) {
+        let Self { mut child, channel: _, early: _ } = self;
+        let _ = child.kill();
+        // Without a thread to be had it stays a zombie, which harms nobody.
+        let _ = std::thread::Builder::new().name("reaper".into()).spawn(move || child.wait());
     }
 
     /// Closes the channel and waits until the guard has released everything and ended.

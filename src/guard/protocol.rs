@@ -3,7 +3,8 @@
 //! One document a packet, in order, no answer to an order but where it says so. A socket that is to be bound
 //! travels as a file descriptor beside its order: it is the daemon's own, and stays so.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,8 @@ pub(super) struct Start {
     pub(super) vips: Vec<StartVip>,
     /// The node's own address: resignations leave from it, and probes ask by it.
     pub(super) address: IpAddr,
+    /// For how long a beacon keeps the fence open.
+    pub(super) fence: Duration,
     /// How to speak for the node once it is dead.
     pub(super) voice: Voice,
 }
@@ -45,8 +48,10 @@ pub(super) struct Start {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StartVip {
     pub(super) id: u64,
-    pub(super) addresses: Vec<Ipv4Addr>,
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) interface: String,
+    /// A hold of the guard before this one, to be gone on with: its end, and its term.
+    pub(super) inherited: Option<(u64, u32)>,
 }
 
 /// The sealing half of the guard's own envelope; the secret stays with the daemon.
@@ -134,6 +139,13 @@ pub enum Report {
         /// For the first time since it was taken: the takeover is complete.
         first: bool,
     },
+    /// Whether the kernel ends the VIPs of a holder that hangs: at the start, and on every change.
+    Fence {
+        /// Why it doesn't.
+        missing: Option<String>,
+    },
+    /// It lives, and waits for the kernel.
+    Waiting,
     /// The socket is bound, or isn't.
     Bound {
         /// The error's number.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -219,10 +219,10 @@ impl Lab {
     }
 
     /// Starts a witness of who answers for `vip`.
-    pub fn witness(&self, vip: Ipv4Addr) -> Result<Witness, LabError> {
+    pub fn witness(&self, vip: impl Into<IpAddr>) -> Result<Witness, LabError> {
         let names: BTreeMap<Mac, String> =
             self.machines().map(|machine| (machine.mac(), machine.name().to_owned())).collect();
-        Witness::start(&self.witness, vip, names)
+        Witness::start(&self.witness, vip.into(), names)
     }
 
     /// Cuts the way from `from` to `to` by silence: what the one sends to the other's own address is lost; the

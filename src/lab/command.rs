@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub struct Options {
     /// Configuration files: none for the post's cluster, one for all nodes, or one for each in order.
     pub configs: Vec<PathBuf>,
     /// The VIP and the port on it that the door leads to; `None` for the first of the configuration's.
-    pub target: Option<SocketAddrV4>,
+    pub target: Option<SocketAddr>,
     /// The door's port on 127.0.0.1; `None` for 8080.
     pub port: Option<u16>,
     /// `demo`, or a script's file; `None` to take orders from standard input.
@@ -71,7 +71,7 @@ enum StartError {
     File { path: PathBuf, source: io::Error, hint: &'static str },
     #[error("{0}")]
     Config(String),
-    #[error("{path}: no VIP with an IPv4 address and a service\nhint: the client needs something to ask", path = .0.display())]
+    #[error("{path}: no VIP with a service\nhint: the client needs something to ask", path = .0.display())]
     NoTarget(PathBuf),
     #[error("{}: {}", script, errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
     Script { script: String, errors: Vec<script::ScriptError> },
@@ -110,7 +110,7 @@ pub fn run(options: &Options) -> ExitCode {
 /// What is read and opened in the host's namespaces.
 struct Prepared {
     config: ConfigSource,
-    target: SocketAddrV4,
+    target: SocketAddr,
     script: Option<Vec<Line>>,
     door: Option<TcpListener>,
 }
@@ -125,7 +125,7 @@ fn prepare(options: &Options) -> Result<Prepared, StartError> {
     let target = match (options.target, options.configs.first().zip(texts.first())) {
         (Some(target), _) => target,
         (None, Some((path, text))) => first_target(path, text)?,
-        (None, None) => settings::TARGET,
+        (None, None) => settings::TARGET.into(),
     };
     let config = if texts.is_empty() { ConfigSource::Post } else { ConfigSource::Texts(texts) };
     let script = match options.script.as_deref() {
@@ -139,23 +139,20 @@ fn prepare(options: &Options) -> Result<Prepared, StartError> {
     Ok(Prepared { config, target, door: open_door(options.port, script.is_some())?, script })
 }
 
-/// The first VIP with an IPv4 address, and the port of the service that it is for: the one that it tracks, if any.
-fn first_target(path: &Path, text: &str) -> Result<SocketAddrV4, StartError> {
+/// The first VIP's first address, and the port of the service that it is for: the one that it tracks, if any.
+fn first_target(path: &Path, text: &str) -> Result<SocketAddr, StartError> {
     let (config, _) =
         config::parse(text, &path.display().to_string()).map_err(|e| StartError::Config(e.to_string()))?;
-    let v4 = |vip: &config::Vip| {
-        let ip = vip.addresses.iter().find_map(|address| match address.ip {
-            IpAddr::V4(ip) => Some(ip),
-            IpAddr::V6(_) => None,
-        })?;
+    let of = |vip: &config::Vip| {
+        let ip = vip.addresses.first()?.ip;
         let tracked = vip.track.iter().find_map(|track| match track.what {
             config::Tracked::Service(service) => Some(service),
             config::Tracked::Check(_) => None,
         });
         let service = config.services.get(tracked.unwrap_or(0))?;
-        Some(SocketAddrV4::new(ip, service.listen.first()?.port()))
+        Some(SocketAddr::new(ip, service.listen.first()?.port()))
     };
-    config.vips.iter().find_map(v4).ok_or_else(|| StartError::NoTarget(path.to_owned()))
+    config.vips.iter().find_map(of).ok_or_else(|| StartError::NoTarget(path.to_owned()))
 }
 
 /// Opens the door. A script gets along without one, unless a port was asked for.
@@ -190,7 +187,7 @@ fn live(
     mut sandbox: Sandbox,
     options: &Options,
     config: ConfigSource,
-    target: SocketAddrV4,
+    target: SocketAddr,
     script: Option<&[Line]>,
 ) -> Result<(), LiveError> {
     let began = Instant::now();
@@ -219,7 +216,7 @@ fn live(
 }
 
 /// Prints what is there and what can be tried.
-fn introduce(lab: &Lab, target: SocketAddrV4, url: Option<&str>) {
+fn introduce(lab: &Lab, target: SocketAddr, url: Option<&str>) {
     println!("A cluster on one switch, 192.168.56.0/24:");
     for machine in lab.machines() {
         println!("  {:8} {}", machine.name(), machine.address());
@@ -304,16 +301,18 @@ fn watch(witness: Arc<Witness>, quiet: Arc<AtomicBool>) -> Result<JoinHandle<()>
 mod tests {
     use super::*;
 
-    fn target(text: &str) -> Result<SocketAddrV4, StartError> {
+    fn target(text: &str) -> Result<SocketAddr, StartError> {
         first_target(Path::new("a.toml"), text)
     }
 
     #[test]
     fn a_configurations_first_vip_and_the_port_of_what_it_tracks_are_asked() {
         let text = include_str!("../../config/post.toml");
-        assert_eq!(target(text).unwrap(), settings::TARGET);
+        assert_eq!(target(text).unwrap(), settings::TARGET.into());
         let other = text.replace("192.168.56.69", "192.168.56.70").replace("0.0.0.0:80", "0.0.0.0:8081");
         assert_eq!(target(&other).unwrap(), "192.168.56.70:8081".parse().unwrap());
+        let ipv6 = text.replace("192.168.56.69/24", "fd56::69/64").replace("192.168.56.69", "fd56::69");
+        assert_eq!(target(&ipv6).unwrap(), "[fd56::69]:80".parse().unwrap());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The lab's ties to the outside while it runs: the door to the VIP, and the request to end.
 
 use std::io;
-use std::net::{SocketAddrV4, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// `door` accepts in the host's network, since a listener stays in the namespace that it was made in.
 pub(super) fn attend(
     door: Option<TcpListener>,
-    target: SocketAddrV4,
+    target: SocketAddr,
     end: impl FnOnce() + Send + 'static,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -45,7 +45,7 @@ pub(super) fn attend(
     Ok(())
 }
 
-async fn forward(door: TcpListener, target: SocketAddrV4) {
+async fn forward(door: TcpListener, target: SocketAddr) {
     let door = door.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(door));
     let door = match door {
         Ok(door) => door,

@@ -1,11 +1,14 @@
 //! One machine of the lab: namespaces, an address, and a cable to the switch.
 
 use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,6 +27,17 @@ pub(super) const PREFIX: u8 = 24;
 /// The address of the machine numbered `host` in it.
 pub(super) const fn address(host: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 168, 56, host)
+}
+
+/// Every machine has an IPv6 address as well: its IPv4 address's last number, in `fd56::/64`.
+pub(super) const PREFIX_IPV6: u8 = 64;
+
+/// The IPv6 address that goes with an IPv4 address, the same to a reader: `fd56::21` with 192.168.56.21.
+pub(super) fn ipv6(address: Ipv4Addr) -> Ipv6Addr {
+    let [.., host] = address.octets();
+    let (hundreds, tens, ones) = (host / 100, host / 10 % 10, host % 10);
+    let host = u16::from(hundreds) << 8 | u16::from(tens) << 4 | u16::from(ones);
+    Ipv6Addr::new(0xfd56, 0, 0, 0, 0, 0, 0, host)
 }
 
 /// One machine.
@@ -68,7 +82,8 @@ impl Switch {
         links.up("lo")?;
         links.add_bridge(Self::NAME)?;
         links.add_bridge(Self::ISLAND)?;
-        links.add_address(Self::NAME, hub, PREFIX)?;
+        links.add_address(Self::NAME, hub.into(), PREFIX)?;
+        links.add_address(Self::NAME, ipv6(hub).into(), PREFIX_IPV6)?;
         Ok(Self { links, runtime })
     }
 }
@@ -98,6 +113,11 @@ impl Machine {
         self.address
     }
 
+    /// Its IPv6 address.
+    pub fn ipv6(&self) -> Ipv6Addr {
+        ipv6(self.address)
+    }
+
     /// The link-layer address of its interface; the same after every boot.
     pub fn mac(&self) -> Mac {
         mac(self.address)
@@ -111,6 +131,17 @@ impl Machine {
     /// Its namespaces, to make sockets or start programs in.
     pub fn space(&self) -> Arc<Space> {
         Arc::clone(&self.inside.borrow().space)
+    }
+
+    /// A program to be run on it, in its network and its view of the files, without input; it has no arguments yet.
+    #[allow(unsafe_code)]
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null());
+        let space = self.space();
+        // SAFETY: between fork and exec only two setns(2) calls are made; nothing is allocated or locked.
+        unsafe { command.pre_exec(move || space.enter()) };
+        command
     }
 
     /// Pulls its cable: the switch's end goes down, and its interface loses the carrier.
@@ -129,13 +160,13 @@ impl Machine {
     }
 
     /// Adds an address to its interface.
-    pub fn add_address(&self, address: Ipv4Addr, prefix: u8) -> Result<(), LabError> {
-        self.inside.borrow().links.add_address(INTERFACE, address, prefix)
+    pub fn add_address(&self, address: impl Into<IpAddr>, prefix: u8) -> Result<(), LabError> {
+        self.inside.borrow().links.add_address(INTERFACE, address.into(), prefix)
     }
 
     /// Removes an address from its interface; none that isn't there.
-    pub fn remove_address(&self, address: Ipv4Addr) -> Result<(), LabError> {
-        self.inside.borrow().links.remove_address(INTERFACE, address)
+    pub fn remove_address(&self, address: impl Into<IpAddr>) -> Result<(), LabError> {
+        self.inside.borrow().links.remove_address(INTERFACE, address.into())
     }
 
     /// Has its kernel refuse whatever it sends to `peer`: "host unreachable", at once.
@@ -184,8 +215,18 @@ impl Machine {
         self.switch.links.remove(&self.name)
     }
 
-    /// Boots it again, with nothing left of its former life.
-    pub(super) fn boot(&self) -> Result<(), LabError> {
+    /// Gives it one more interface, without an address, on the same switch.
+    pub fn add_interface(&self, name: &str) -> Result<(), LabError> {
+        let [a, b, c, d] = self.address.octets();
+        let port = format!("{}-{name}", self.name);
+        let cable = Cable { port: &port, interface: name, mac: [0x06, 0, a, b, c, d] };
+        let inside = self.inside.borrow();
+        self.switch.links.add_cable(&cable, Switch::NAME, &inside.space)?;
+        inside.links.up(name)
+    }
+
+    /// Boots it again, with nothing left of its former life, after its interface was taken away.
+    pub fn boot(&self) -> Result<(), LabError> {
         *self.inside.borrow_mut() = Inside::boot(&self.name, self.address, &self.run, &self.switch)?;
         Ok(())
     }
@@ -213,7 +254,8 @@ impl Inside {
         switch.links.add_cable(&cable, Switch::NAME, &space)?;
         let links = Links::open(&switch.runtime, &space)?;
         links.up("lo")?;
-        links.add_address(INTERFACE, address, PREFIX)?;
+        links.add_address(INTERFACE, address.into(), PREFIX)?;
+        links.add_address(INTERFACE, ipv6(address).into(), PREFIX_IPV6)?;
         links.up(INTERFACE)?;
         Ok(Self { space: Arc::new(space), links })
     }

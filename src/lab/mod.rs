@@ -15,6 +15,7 @@
 mod arp;
 mod cluster;
 mod command;
+mod discovery;
 mod door;
 mod forbidden;
 mod http;

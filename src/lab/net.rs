@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::{RouteMessage, RouteType};
@@ -105,19 +106,23 @@ impl Links {
     }
 
     /// Gives an interface an address.
-    pub(super) fn add_address(&self, name: &str, address: Ipv4Addr, prefix: u8) -> Result<(), LabError> {
+    pub(super) fn add_address(&self, name: &str, address: IpAddr, prefix: u8) -> Result<(), LabError> {
         let index = self.index(name)?;
-        let request = self.handle.address().add(index, IpAddr::V4(address), prefix);
+        let mut request = self.handle.address().add(index, address, prefix);
+        if address.is_ipv6() {
+            // Nobody else in the lab has it: there is nothing to wait for.
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
         self.wait(format!("add {address} to {name}"), request.execute())
     }
 
     /// Takes an address away again.
-    pub(super) fn remove_address(&self, name: &str, address: Ipv4Addr) -> Result<(), LabError> {
+    pub(super) fn remove_address(&self, name: &str, address: IpAddr) -> Result<(), LabError> {
         let index = self.index(name)?;
         let addresses = self.handle.address();
         self.wait(format!("remove {address} from {name}"), async {
             let mut found =
-                addresses.get().set_link_index_filter(index).set_address_filter(address.into()).execute();
+                addresses.get().set_link_index_filter(index).set_address_filter(address).execute();
             while let Some(message) = found.try_next().await? {
                 addresses.del(message).execute().await?;
             }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -77,12 +77,10 @@ impl Node {
 
     /// The daemon's program, to be run on this machine in the daemon's environment; it has no arguments yet.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.launch.program);
+        let mut command = self.machine.command(&self.launch.program);
         command
             .env("CHINTHE_SECRET_FILE", &self.launch.secret)
-            .envs(self.launch.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null());
-        self.enter_before_exec(&mut command);
+            .envs(self.launch.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -122,13 +120,6 @@ impl Node {
         self.log.keep(said)?;
         *self.process.borrow_mut() = Some(child);
         Ok(())
-    }
-
-    #[allow(unsafe_code)]
-    fn enter_before_exec(&self, command: &mut Command) {
-        let space = self.machine.space();
-        // SAFETY: between fork and exec only two setns(2) calls are made; nothing is allocated or locked.
-        unsafe { command.pre_exec(move || space.enter()) };
     }
 
     /// The daemon's process id in the sandbox. An error when it doesn't run.

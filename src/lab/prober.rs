@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -31,7 +31,7 @@ const LONGEST_ANSWER: u64 = 8 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct ProbePlan {
     /// Whom.
-    pub target: SocketAddrV4,
+    pub target: SocketAddr,
     /// From the start of one connection to the start of the next.
     pub interval: Duration,
     /// How long one exchange may take as a whole.
@@ -41,8 +41,8 @@ pub struct ProbePlan {
 impl ProbePlan {
     /// A connection every 4 ms, given up after 1 s: sooner than a lost SYN is repeated, so that an outage shows in
     /// full and ends with the first connection begun after it.
-    pub fn of(target: SocketAddrV4) -> Self {
-        Self { target, interval: Duration::from_millis(4), timeout: Duration::from_secs(1) }
+    pub fn of(target: impl Into<SocketAddr>) -> Self {
+        Self { target: target.into(), interval: Duration::from_millis(4), timeout: Duration::from_secs(1) }
     }
 }
 
@@ -295,7 +295,7 @@ async fn exchange(plan: ProbePlan) -> Exchange {
     Exchange { started, ended: Instant::now(), outcome }
 }
 
-async fn ask(target: SocketAddrV4) -> Result<Arc<str>, Failure> {
+async fn ask(target: SocketAddr) -> Result<Arc<str>, Failure> {
     let mut stream = TcpStream::connect(target).await.map_err(|e| failure(&e))?;
     let request = format!("GET / HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.map_err(|e| failure(&e))?;

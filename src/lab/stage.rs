@@ -1,6 +1,6 @@
 //! Carries a script out on a lab, and tells in plain words what came of it.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub(super) struct Stage {
     witness: Arc<Witness>,
     /// Absent between two orders, so that whoever tries the VIP by hand has it for himself.
     prober: Option<Prober>,
-    vip: SocketAddrV4,
+    vip: SocketAddr,
     began: Instant,
     /// When something was done last: gaps are counted from there.
     done_at: Instant,
@@ -44,8 +44,8 @@ pub(super) enum StageError {
 }
 
 impl Stage {
-    pub(super) fn new(lab: Lab, vip: SocketAddrV4, began: Instant) -> Result<Self, LabError> {
-        let witness = Arc::new(lab.witness(*vip.ip())?);
+    pub(super) fn new(lab: Lab, vip: SocketAddr, began: Instant) -> Result<Self, LabError> {
+        let witness = Arc::new(lab.witness(vip.ip())?);
         let (done_at, holder_before, victim, takeovers) = (began, None, None, Vec::new());
         Ok(Self { lab, witness, prober: None, vip, began, done_at, holder_before, victim, takeovers })
     }
@@ -212,11 +212,12 @@ impl Stage {
         let tally = |prober: &Prober| Some(prober.tally(prober.first_answer()?));
         let requests = self.prober().and_then(tally).unwrap_or_default();
         format!(
-            "{} takeovers, the longest in {} ms; {} requests answered, {} failed; never did two machines answer ARP for {}",
+            "{} takeovers, the longest in {} ms; {} requests answered, {} failed; never did two machines answer {} for {}",
             self.takeovers.len(),
             self.takeovers.iter().max().copied().unwrap_or_default().as_millis(),
             requests.answered(),
             requests.failed(),
+            if self.vip.is_ipv4() { "ARP" } else { "neighbour discovery" },
             self.vip.ip()
         )
     }

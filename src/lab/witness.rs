@@ -1,11 +1,11 @@
-//! The witness: asks for a VIP by ARP all the time, on a machine of its own, and records who answers.
+//! The witness: asks for a VIP by ARP or neighbour discovery all the time, on a machine of its own, and records who answers.
 //!
 //! It shares no code with what it judges.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::mem;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +16,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
 use super::LabError;
-use super::arp::{ARP, Frame, REPLY, question};
-use super::machine::{INTERFACE, Machine, address};
+use super::arp::{self, ARP, Frame, REPLY};
+use super::discovery::{self, Advertisement, EVERYBODY, IPV6};
+use super::machine::{INTERFACE, Machine, address, ipv6};
 use super::net::Mac;
 
 /// From one question to the next.
@@ -72,11 +73,11 @@ impl Witness {
     /// Starts asking for `vip` from `machine`; `names` says which machine has which link-layer address.
     pub(super) fn start(
         machine: &Machine,
-        vip: Ipv4Addr,
+        vip: IpAddr,
         names: BTreeMap<Mac, String>,
     ) -> Result<Self, LabError> {
         let failed = |source| LabError::System { doing: "start the witness".into(), source };
-        let socket = machine.space().within(packet_socket).map_err(failed)?;
+        let socket = machine.space().within(|| packet_socket(protocol(vip))).map_err(failed)?;
         let record = Arc::new(Mutex::new(Record::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let mut asker = Asker { socket, vip, mac: machine.mac(), tag: 0 };
@@ -152,8 +153,8 @@ impl Witness {
     /// Claims `address` for this machine by an announcement that nobody asked for, as a stranger would.
     pub(super) fn claim(machine: &Machine, address: Ipv4Addr) -> Result<(), LabError> {
         let failed = |source| LabError::System { doing: format!("claim {address}"), source };
-        let mut socket = machine.space().within(packet_socket).map_err(failed)?;
-        socket.write_all(&question(machine.mac(), address, address)).map_err(failed)
+        let mut socket = machine.space().within(|| packet_socket(ARP)).map_err(failed)?;
+        socket.write_all(&arp::question(machine.mac(), address, address)).map_err(failed)
     }
 
     fn name(&self, mac: Mac) -> String {
@@ -200,17 +201,14 @@ impl Record {
         self.rounds.insert(tag, Vec::new());
     }
 
-    fn heard(&mut self, frame: &Frame, vip: Ipv4Addr, asker: Mac, now: Instant) {
-        if frame.sender != vip {
-            return;
-        }
-        if frame.target == vip {
-            if self.announcements.len() < MOST_ANSWERERS || self.announcements.contains_key(&frame.sender_mac)
-            {
-                *self.announcements.entry(frame.sender_mac).or_default() += 1;
+    fn heard(&mut self, saying: Saying, now: Instant) {
+        match saying {
+            Saying::Announcement { by } => {
+                if self.announcements.len() < MOST_ANSWERERS || self.announcements.contains_key(&by) {
+                    *self.announcements.entry(by).or_default() += 1;
+                }
             }
-        } else if frame.operation == REPLY && frame.target_mac == asker {
-            self.answered(frame.target.octets()[3], frame.sender_mac, now);
+            Saying::Answer { by, tag } => self.answered(tag, by, now),
         }
     }
 
@@ -245,7 +243,7 @@ fn remember<T>(events: &mut VecDeque<T>, event: T) {
 /// What runs on the thread.
 struct Asker {
     socket: Socket,
-    vip: Ipv4Addr,
+    vip: IpAddr,
     mac: Mac,
     tag: u8,
 }
@@ -260,7 +258,7 @@ impl Asker {
             self.tag = (self.tag + 1) % TAGS;
             lock().asked(tag);
             // Unplugged itself, it can't ask; the next question is due soon.
-            let _ = self.socket.write(&question(self.mac, address(tag), self.vip));
+            let _ = self.socket.write(&question(self.mac, tag, self.vip));
             return (next + INTERVAL).max(Instant::now());
         }
         let mut polled = [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)];
@@ -268,8 +266,8 @@ impl Asker {
         if matches!(poll(&mut polled, timeout.as_ref()), Ok(1..)) {
             let mut bytes = [0; 128];
             while let Ok(length) = self.socket.read(&mut bytes) {
-                if let Some(frame) = Frame::read(&bytes[..length]) {
-                    lock().heard(&frame, self.vip, self.mac, Instant::now());
+                if let Some(saying) = Saying::read(&bytes[..length], self.vip, self.mac) {
+                    lock().heard(saying, Instant::now());
                 }
             }
         }
@@ -277,22 +275,76 @@ impl Asker {
     }
 }
 
-/// A socket for the ARP frames of this network's interface, made in the calling thread's namespace.
-fn packet_socket() -> io::Result<Socket> {
+/// What somebody says of the VIP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Saying {
+    /// That it is his, without having been asked.
+    Announcement { by: Mac },
+    /// The same, as an answer to the question with this tag.
+    Answer { by: Mac, tag: u8 },
+}
+
+impl Saying {
+    /// Reads a frame; `None` when it is about anything else, or for somebody else than `asker`.
+    fn read(bytes: &[u8], vip: IpAddr, asker: Mac) -> Option<Self> {
+        match vip {
+            IpAddr::V4(vip) => {
+                let frame = Frame::read(bytes).filter(|frame| frame.sender == vip)?;
+                Self::of(&frame, asker)
+            }
+            IpAddr::V6(vip) => {
+                let advertisement = Advertisement::read(bytes).filter(|said| said.target == vip)?;
+                let by = advertisement.mac;
+                if advertisement.to == EVERYBODY {
+                    return Some(Self::Announcement { by });
+                }
+                let tag =
+                    (FIRST_TAG..).take(TAGS.into()).find(|tag| ipv6(address(*tag)) == advertisement.to)?;
+                Some(Self::Answer { by, tag })
+            }
+        }
+    }
+
+    /// What a frame about the VIP says.
+    fn of(frame: &Frame, asker: Mac) -> Option<Self> {
+        let by = frame.sender_mac;
+        if frame.target == frame.sender {
+            Some(Self::Announcement { by })
+        } else {
+            let answers = frame.operation == REPLY && frame.target_mac == asker;
+            answers.then_some(Self::Answer { by, tag: frame.target.octets()[3] })
+        }
+    }
+}
+
+/// Who asks for what is told by the address that it is asked from.
+fn question(mac: Mac, tag: u8, vip: IpAddr) -> Vec<u8> {
+    match vip {
+        IpAddr::V4(vip) => arp::question(mac, address(tag), vip),
+        IpAddr::V6(vip) => discovery::question(mac, ipv6(address(tag)), vip),
+    }
+}
+
+fn protocol(vip: IpAddr) -> u16 {
+    if vip.is_ipv4() { ARP } else { IPV6 }
+}
+
+/// A socket for one protocol's frames on this network's interface, made in the calling thread's namespace.
+fn packet_socket(protocol: u16) -> io::Result<Socket> {
     let kind = Type::RAW.nonblocking().cloexec();
-    let socket = Socket::new(Domain::PACKET, kind, Some(Protocol::from(i32::from(ARP.to_be()))))?;
+    let socket = Socket::new(Domain::PACKET, kind, Some(Protocol::from(i32::from(protocol.to_be()))))?;
     let index = rustix::net::netdevice::name_to_index(&socket, INTERFACE)?;
-    socket.bind(&link_address(index))?;
+    socket.bind(&link_address(index, protocol))?;
     Ok(socket)
 }
 
 #[allow(unsafe_code)]
-fn link_address(index: u32) -> SockAddr {
+fn link_address(index: u32, protocol: u16) -> SockAddr {
     let mut storage = SockAddrStorage::zeroed();
     // SAFETY: a sockaddr_ll is smaller than the storage and aligned no stricter; all its bytes may be zero.
     let link = unsafe { storage.view_as::<libc::sockaddr_ll>() };
     link.sll_family = libc::AF_PACKET as libc::sa_family_t;
-    link.sll_protocol = ARP.to_be();
+    link.sll_protocol = protocol.to_be();
     link.sll_ifindex = index as i32;
     // SAFETY: the storage holds a whole sockaddr_ll, and that is the length given.
     unsafe { SockAddr::new(storage, mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t) }
@@ -316,7 +368,7 @@ mod tests {
             target_mac: ASKER,
             target: Ipv4Addr::new(192, 168, 56, tag),
         };
-        record.heard(&frame, VIP, ASKER, Instant::now());
+        record.heard(Saying::of(&frame, ASKER).unwrap(), Instant::now());
     }
 
     #[test]
@@ -347,7 +399,7 @@ mod tests {
         record.asked(200);
         let frame =
             Frame { operation: REQUEST, sender_mac: ONE, sender: VIP, target_mac: [0; 6], target: VIP };
-        record.heard(&frame, VIP, ASKER, Instant::now());
+        record.heard(Saying::of(&frame, ASKER).unwrap(), Instant::now());
         assert!(record.spans.is_empty());
         assert_eq!(record.announcements[&ONE], 1);
     }

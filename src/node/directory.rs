@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `meta` | `FORMAT;VERSION` |
 //! | `st` | `up` or `left` |
+//! | `addr` | where its admin server is, if others can reach that |
 //! | `cfg` | the configuration's digest, 16 digits |
 //! | `h/ID` | a service's backends, a letter each: `?`, `U` or `D` |
 //! | `adm/ID` | an operator's word: `TARGET;ASPECT;VALUE;EXPIRES;STAMP;WRITER` |
@@ -12,8 +13,10 @@
 //! here is passed over: a newer version's business, or nobody's.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::targets;
 use crate::config::{Config, is_name};
 use crate::core::{AdminState, Aspect, Core, MemberId, Setting, Stamp, Target, Time, Verdict, Word};
 use crate::wire::member_id;
@@ -39,12 +42,16 @@ pub(super) fn own(
     me: MemberId,
     digest: &str,
     version: &str,
+    admin: Option<SocketAddr>,
 ) -> BTreeMap<String, String> {
     let mut all = BTreeMap::from([
         ("meta".to_owned(), format!("{FORMAT};{version}")),
         ("st".to_owned(), "up".to_owned()),
         ("cfg".to_owned(), digest.to_owned()),
     ]);
+    if let Some(admin) = admin {
+        all.insert(targets::KEY.to_owned(), admin.to_string());
+    }
     for (service, known) in config.services.iter().zip(core.services()) {
         let letters = known.backends().iter().map(|backend| letter(backend.views().of(me)));
         all.insert(format!("h/{}", id(&service.name)), letters.collect());

@@ -10,8 +10,10 @@
 
 mod actions;
 mod administration;
+mod guarding;
 pub(super) mod hearsay;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -22,9 +24,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::watch;
 
 use crate::config::{Config, Endpoint, Identity};
-use crate::core::{Cause, Core, Input, Mac, MemberState, Output, Phases, Time};
-use crate::guard::{Guard, GuardError, Report, clock};
+use crate::core::{Core, Input, MemberState, Output, Phases, Time};
+use crate::guard::{Guard, clock};
 use crate::peers::{self, Peers};
+use crate::probe;
 use crate::proxy::{self, Proxy};
 use crate::telemetry::{self, Channel, Direction, Metrics};
 use crate::wire::seal;
@@ -34,6 +37,7 @@ use super::mailbox::{Event, Mailbox};
 use super::service::Prober;
 use super::snapshot::{self, Snapshot, VipFacts};
 use super::start::Wards;
+use super::targets::Targets;
 use super::throttle::Throttle;
 use super::watchdog::{GuardWatch, WorkerWatch};
 
@@ -41,10 +45,10 @@ use super::watchdog::{GuardWatch, WorkerWatch};
 const PORTION: usize = 256;
 /// Later than this, or than half an interval, counts as a stall.
 const LATE: Duration = Duration::from_millis(15);
-/// A guard that can't be started is tried again after this.
-const GUARD_AGAIN: Duration = Duration::from_secs(1);
-/// The least time between two snapshots without news.
-const PUBLISH_AGAIN: Duration = Duration::from_millis(50);
+/// How often it is looked whether there is anything new to show.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often the same is shown again: what depends on time alone, in case that the rest has missed anything.
+const PUBLISH_AGAIN: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for its successors' acknowledgements.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -55,6 +59,10 @@ pub(super) struct Driver {
     /// `None` while it is dead and hasn't been replaced.
     pub(super) guard: Option<Guard>,
     pub(super) guard_again_at: Time,
+    /// When the one that there is was started, if it isn't the first.
+    pub(super) guard_begun_at: Option<Time>,
+    /// Which VIPs a guard that is just starting goes on to hold.
+    pub(super) inherits: Vec<bool>,
     pub(super) wards: Wards,
     pub(super) proxy: Arc<Proxy>,
     pub(super) prober: Prober,
@@ -67,13 +75,19 @@ pub(super) struct Driver {
     pub(super) vips: Vec<Vip>,
     /// Where each backend is, as far as its name has been resolved.
     pub(super) addresses: Vec<Vec<Option<SocketAddr>>>,
-    pub(super) members: Vec<(String, MemberState)>,
+    /// What was told last of each member.
+    pub(super) members: BTreeMap<String, MemberState>,
+    pub(super) targets: Targets,
     pub(super) hearsay: Hearsay,
     pub(super) throttle: Throttle,
     pub(super) guard_watch: GuardWatch,
     pub(super) worker_watch: WorkerWatch,
     pub(super) workers_turn: bool,
     pub(super) published_at: Time,
+    /// When it was last looked whether there is anything new to show.
+    pub(super) looked_at: Time,
+    /// The core's revision that is shown.
+    pub(super) shown_revision: u64,
     /// Something has happened that must be shown at once.
     pub(super) news: bool,
     pub(super) leaving_since: Option<Time>,
@@ -88,7 +102,14 @@ pub(super) struct Vip {
 
 impl Vip {
     pub(super) fn new() -> Self {
-        Self { facts: VipFacts { since: Timestamp::now(), address_present: false }, taken: None }
+        Self {
+            facts: VipFacts {
+                since: Timestamp::now(),
+                address_present: false,
+                fence_missing: Some("not put up yet".into()),
+            },
+            taken: None,
+        }
     }
 }
 
@@ -112,9 +133,14 @@ impl Driver {
             let deadline = self.deadline();
             self.wait(deadline);
             let now = clock::now();
+            if now >= deadline {
+                self.metrics.late(now.since(deadline));
+            }
             if now.since(deadline) > LATE.max(self.core.interval() / 2) {
                 tracing::warn!(late_ms = now.since(deadline).as_millis(), "the driver was late");
+                self.metrics.stalled();
                 self.worker_watch.start_afresh(now);
+                self.guard_watch.start_afresh(now);
                 self.handle(Input::Stalled);
             }
             self.read_guard();
@@ -139,9 +165,11 @@ impl Driver {
 
     fn deadline(&self) -> Time {
         let now = clock::now();
-        let mut deadline = self.core.next_deadline(now).min(self.published_at + self.core.interval());
+        let mut deadline = self.core.next_deadline(now).min(self.looked_at + self.core.interval());
         if self.guard.is_none() {
             deadline = deadline.min(self.guard_again_at);
+        } else if let Some(due) = self.guard_watch.deadline() {
+            deadline = deadline.min(due);
         }
         deadline
     }
@@ -174,78 +202,6 @@ impl Driver {
         }
     }
 
-    fn read_guard(&mut self) {
-        for _ in 0..PORTION {
-            let Some(guard) = &mut self.guard else { return };
-            match guard.receive() {
-                Ok(Some(report)) => self.heard_guard(report),
-                Ok(None) => return,
-                Err(error) => return self.lost_guard(&error),
-            }
-        }
-    }
-
-    fn heard_guard(&mut self, report: Report) {
-        self.guard_watch.answered();
-        match report {
-            Report::Held { vip, until } => {
-                self.vips[vip].facts.address_present = true;
-                self.handle(Input::Held { vip, until: Time::from_nanos(until) });
-            }
-            Report::Released { vip } => {
-                self.vips[vip].facts.address_present = false;
-                self.handle(Input::Released { vip });
-            }
-            Report::Expired { vip } => {
-                self.vips[vip].facts.address_present = false;
-                self.handle(Input::LetGo { vip, cause: Cause::HoldExpired });
-            }
-            Report::Removed { vip } => {
-                self.vips[vip].facts.address_present = false;
-                tracing::warn!(vip = self.name(vip), "somebody else removes the address again and again");
-                self.handle(Input::LetGo { vip, cause: Cause::AddressRemoved });
-            }
-            Report::Restored { vip } => {
-                tracing::warn!(vip = self.name(vip), "somebody else removed the address: it was added again");
-            }
-            Report::Probed { vip } => self.handle(Input::AddressProbed { vip }),
-            Report::Answered { vip, mac, by_ip } => {
-                self.handle(Input::AddressAnswered { vip, mac: Mac(mac), by_ip });
-            }
-            Report::Link { vip, up, mac } => self.handle(Input::Link { vip, up, mac: Mac(mac) }),
-            Report::Announced { vip, first } => self.announced(vip, first),
-            Report::Trouble { text } => tracing::warn!("the guard has trouble: {text}"),
-            Report::Started | Report::Refused { .. } | Report::Bound { .. } => {
-                tracing::warn!(?report, "the guard said something that wasn't asked");
-            }
-        }
-    }
-
-    fn announced(&mut self, vip: usize, first: bool) {
-        self.metrics.announcement(vip, "garp", 1);
-        if let (true, Some((phases, held_at))) = (first, self.vips[vip].taken.take()) {
-            let announce = clock::now().since(held_at);
-            let total = phases.detect + phases.elect + phases.assign + announce;
-            self.metrics.failover_announced(vip, announce, total);
-        }
-    }
-
-    /// A dead guard holds nothing for long: the kernel's lease ends what it held, and the next guard removes it.
-    fn lost_guard(&mut self, error: &GuardError) {
-        tracing::error!(%error, "the guard is lost");
-        if let Some(guard) = self.guard.take() {
-            guard.kill();
-        }
-        self.guard_again_at = clock::now();
-        self.guard_watch.answered();
-    }
-
-    fn watch_guard(&mut self) {
-        if self.guard.is_some() && self.guard_watch.is_hung(clock::now()) {
-            self.lost_guard(&GuardError::Hung);
-        }
-    }
-
     /// A worker that is stuck serves nobody whom the kernel hands it: better another node.
     fn watch_workers(&mut self) {
         let turn = self.worker_watch.all_turn(&self.proxy.beats(), clock::now());
@@ -257,32 +213,9 @@ impl Driver {
         }
     }
 
-    fn revive_guard(&mut self) {
-        if self.guard.is_some() || clock::now() < self.guard_again_at {
-            return;
-        }
-        match self.wards.start() {
-            Ok((guard, boot)) => {
-                tracing::warn!("a new guard has started");
-                self.guard = Some(guard);
-                self.core.set_guard(boot);
-                self.tell_guard_of_peers();
-                // It has removed whatever the last one left.
-                for vip in 0..self.vips.len() {
-                    self.vips[vip].facts.address_present = false;
-                    self.handle(Input::LetGo { vip, cause: Cause::GuardLost });
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "no new guard");
-                self.guard_again_at = clock::now() + GUARD_AGAIN;
-            }
-        }
-    }
-
     fn read_peers(&mut self) {
         for _ in 0..PORTION {
-            let known = self.peers.known().len();
+            let told = self.peers.told();
             match self.peers.receive(clock::now()) {
                 None => return,
                 Some(peers::Received::Input(channel, input)) => {
@@ -294,7 +227,7 @@ impl Driver {
                 Some(peers::Received::Gossip(datagram, from)) => self.hear_gossip_datagram(datagram, from),
                 Some(peers::Received::Rejected(channel, reason)) => self.rejected(channel, reason),
             }
-            if self.peers.known().len() != known {
+            if self.peers.told() != told {
                 self.tell_guard_of_peers();
                 // Whoever was mentioned hears of this node at once, not after an interval.
                 self.introduce();
@@ -308,7 +241,7 @@ impl Driver {
     }
 
     fn rejected(&mut self, channel: seal::Channel, reason: seal::Reject) {
-        self.metrics.rejected(counted(channel), reason.as_str());
+        self.metrics.rejected(counted(channel), reason.as_str(), 1);
         if reason == seal::Reject::Unproven {
             // Every acquaintance begins with it.
             return;
@@ -346,12 +279,13 @@ impl Driver {
         }
     }
 
-    fn probed(&mut self, result: &crate::probe::ProbeResult) {
+    fn probed(&mut self, result: &probe::ProbeResult) {
         let (service, backend) = (result.service, result.backend);
         let moved = result.address.filter(|address| self.addresses[service][backend] != Some(*address));
         if let Some(address) = moved {
             self.addresses[service][backend] = Some(address);
         }
+        self.metrics.probed(service, backend, result.outcome.map_err(probe::ProbeFailure::as_str));
         if let Err(failure) = &result.outcome {
             let (service, backend) = self.names(service, backend);
             tracing::debug!(service, backend, reason = failure.as_str(), "probe failed");
@@ -393,16 +327,21 @@ impl Driver {
         self.handle(Input::ConnectFailed { service, backend });
     }
 
-    /// Shows the state as it is: at once after a transition, else often enough to be true within an interval.
+    /// Shows the state as it is: at once after a transition, within an interval after anything else, and rarely when
+    /// there is nothing new.
     fn publish(&mut self) {
         let now = clock::now();
-        if !std::mem::take(&mut self.news)
-            && now.since(self.published_at) < PUBLISH_AGAIN.min(self.core.interval())
-        {
+        if !self.news && now.since(self.looked_at) < LOOK_AGAIN.min(self.core.interval()) {
             return;
         }
-        self.tell_of_members(now);
-        let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts).collect();
+        self.looked_at = now;
+        self.sync();
+        let same = !self.tell_of_members(now) && self.core.revision() == self.shown_revision;
+        if !std::mem::take(&mut self.news) && same && now.since(self.published_at) < PUBLISH_AGAIN {
+            return;
+        }
+        self.shown_revision = self.core.revision();
+        let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts.clone()).collect();
         let snapshot = snapshot::take(
             &self.core,
             &self.config,
@@ -413,32 +352,37 @@ impl Driver {
             now,
         );
         self.gossip();
+        let snapshot = Snapshot { targets: self.targets.addresses(), ..snapshot };
         self.snapshots.send_replace(Arc::new(snapshot));
         self.published_at = now;
     }
 
-    fn tell_of_members(&mut self, now: Time) {
+    /// Tells what has become of members. True when there was anything.
+    fn tell_of_members(&mut self, now: Time) -> bool {
+        let mut changed = false;
         for (_, member) in self.core.members().iter() {
             let state = member.state(now);
-            match self.members.iter_mut().find(|(name, _)| name == member.name()) {
-                Some((_, known)) if *known == state => {}
-                // Doubt comes and goes; what it comes to is told.
-                Some((_, known))
-                    if state == MemberState::Suspect
-                        || *known == MemberState::Suspect && state == MemberState::Alive =>
-                {
-                    *known = state;
-                }
-                Some((name, known)) => {
-                    tracing::info!(member = name, from = known.as_str(), to = state.as_str(), "member");
-                    *known = state;
-                }
-                None => {
-                    tracing::info!(member = member.name(), address = %member.address(), to = state.as_str(), "member");
-                    self.members.push((member.name().to_owned(), state));
-                }
+            let Some(known) = self.members.get_mut(member.name()) else {
+                tracing::info!(member = member.name(), address = %member.address(), to = state.as_str(), "member");
+                self.metrics.member(state);
+                self.members.insert(member.name().to_owned(), state);
+                changed = true;
+                continue;
+            };
+            if *known == state {
+                continue;
             }
+            // Doubt comes and goes; what it comes to is told.
+            let doubt = state == MemberState::Suspect
+                || *known == MemberState::Suspect && state == MemberState::Alive;
+            if !doubt {
+                tracing::info!(member = member.name(), from = known.as_str(), to = state.as_str(), "member");
+                self.metrics.member(state);
+            }
+            *known = state;
+            changed = true;
         }
+        changed
     }
 
     fn name(&self, vip: usize) -> &str {

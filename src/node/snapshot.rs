@@ -1,6 +1,7 @@
 //! What the driver shows of itself: a copy that others read whenever they like.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
@@ -8,8 +9,8 @@ use crate::admin::administration::{self, Words};
 use crate::admin::status;
 use crate::config::{self, Config, Identity};
 use crate::core::{self, Core, MemberId, MemberState, Time, VipState};
-use crate::proxy::{ConnectFailure, Counters, Rejection};
-use crate::telemetry::{self, BackendSample, MemberCounts, Sample, ServiceSample, VipSample};
+use crate::proxy::{self, ConnectFailure, Counters, Rejection};
+use crate::telemetry::{self, BackendSample, ProxySample, Sample, ServiceSample, VipSample};
 use crate::wire::member_id;
 
 /// The driver's state at one moment.
@@ -21,6 +22,16 @@ pub(super) struct Snapshot {
     pub(super) vips: Vec<VipSnapshot>,
     pub(super) services: Vec<Vec<BackendSnapshot>>,
     pub(super) words: Words,
+    /// Where each node can be scraped, by name.
+    pub(super) targets: BTreeMap<String, String>,
+    /// What operators want of this node.
+    pub(super) admin: core::AdminState,
+    /// When each other member was last heard, since the epoch.
+    pub(super) heard: Vec<(String, Duration)>,
+    /// Whether each check succeeds.
+    pub(super) checks: Vec<Option<bool>>,
+    /// Whether this node can serve each service.
+    pub(super) well: Vec<bool>,
     /// What `/readyz` lists.
     pub(super) conditions: Vec<(String, bool)>,
 }
@@ -35,21 +46,33 @@ pub(super) struct VipSnapshot {
 /// One backend.
 #[derive(Debug, Clone)]
 pub(super) struct BackendSnapshot {
-    pub(super) health: status::Health,
+    pub(super) verdict: core::Verdict,
     pub(super) usable: bool,
     pub(super) admin: core::AdminState,
     pub(super) weight: u16,
-    pub(super) agreed: status::Health,
+    pub(super) agreed: core::Verdict,
     pub(super) views: BTreeMap<String, status::Health>,
     pub(super) counts: [u64; 3],
     pub(super) address: String,
 }
 
 /// What the core doesn't know of a VIP.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct VipFacts {
     pub(super) since: Timestamp,
     pub(super) address_present: bool,
+    /// Why the kernel doesn't fence it, if it doesn't.
+    pub(super) fence_missing: Option<String>,
+}
+
+/// What a scrape shows that neither the core nor the proxy knows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NodeFacts {
+    /// When the configuration was loaded, since the epoch.
+    pub(super) loaded: Duration,
+    /// How many members the configuration names.
+    pub(super) members_expected: u64,
+    pub(super) log_lines_dropped: u64,
 }
 
 /// Copies what there is to show.
@@ -82,10 +105,15 @@ pub(super) fn take(
             .iter()
             .zip(vips)
             .enumerate()
-            .map(|(at, (vip, facts))| self::vip(core, at, vip, identity, *facts, now))
+            .map(|(at, (vip, facts))| self::vip(core, at, vip, identity, facts, now))
             .collect(),
         services: services.collect(),
         words: words(core, identity, now),
+        targets: BTreeMap::new(),
+        admin: core.administration().node(&identity.name, now),
+        heard: heard(core, now),
+        checks: core.checks().iter().map(|check| succeeds(check.verdict())).collect(),
+        well: core.services().iter().map(|service| service.well() == Some(true)).collect(),
         conditions: vec![
             ("listening".into(), listening),
             ("probed".into(), probed),
@@ -109,9 +137,9 @@ pub(super) fn status(
                     status::Backend {
                         name: backend.name.clone(),
                         address: known.address.clone(),
-                        health: known.health,
+                        health: known.verdict.into(),
                         admin: known.admin.into(),
-                        agreed: known.agreed,
+                        agreed: known.agreed.into(),
                         views: known.views.clone(),
                         weight: known.weight,
                         connections_active: counted
@@ -138,32 +166,39 @@ pub(super) fn status(
 }
 
 /// What a scrape shows besides the counters that are kept as metrics.
-pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, log_lines_dropped: u64) -> Sample {
-    let mut members = MemberCounts::default();
+pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts) -> Sample {
+    let mut members = [0; MemberState::ALL.len()];
     for member in &snapshot.members {
-        *match member.state {
-            status::MemberState::Alive => &mut members.alive,
-            status::MemberState::Suspect => &mut members.suspect,
-            status::MemberState::Dead => &mut members.dead,
-            status::MemberState::Left => &mut members.left,
-        } += 1;
+        let state = match member.state {
+            status::MemberState::Alive => MemberState::Alive,
+            status::MemberState::Suspect => MemberState::Suspect,
+            status::MemberState::Dead => MemberState::Dead,
+            status::MemberState::Left => MemberState::Left,
+        };
+        members[state as usize] += 1;
     }
     let vips = snapshot.vips.iter().map(|vip| VipSample {
         active: vip.shown.state == status::VipState::Active,
+        eligible: vip.shown.state != status::VipState::Initialize,
+        holder: vip.shown.holder.clone(),
+        term: vip.shown.term,
+        since: since_epoch(vip.shown.since),
         address_present: vip.address_present,
         base_priority: vip.shown.base_priority,
         effective_priority: vip.shown.effective_priority,
         grants: vip.shown.grants.as_ref().map_or(0, |grants| grants.granted_by.len() as u64),
     });
-    let services = counters.services.iter().zip(&snapshot.services).map(|(counted, backends)| {
+    let known = snapshot.services.iter().zip(&snapshot.well);
+    let services = counters.services.iter().zip(known).map(|(counted, (backends, well))| {
         let backends = counted.backends.iter().zip(backends).map(|(counted, known)| BackendSample {
             up: known.usable,
-            check_up: known.health == status::Health::Up,
+            verdict: known.verdict,
             admin: Some(known.admin),
+            weight: known.weight,
             views: known.counts,
-            disagrees: known.health != known.agreed
-                && known.health != status::Health::Unknown
-                && known.agreed != status::Health::Unknown,
+            disagrees: known.verdict != known.agreed
+                && known.verdict != core::Verdict::Unknown
+                && known.agreed != core::Verdict::Unknown,
             connections_total: counted.connections,
             connections_active: counted.active,
             connect_failures: ConnectFailure::ALL
@@ -175,6 +210,7 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, log_lines_dropped
             bytes_out: counted.bytes.sent,
         });
         ServiceSample {
+            up: *well,
             connections_total: counted.connections,
             connections_active: counted.active,
             rejected: Rejection::ALL.iter().map(|r| r.as_str()).zip(counted.rejected).collect(),
@@ -187,25 +223,48 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, log_lines_dropped
     Sample {
         ready: snapshot.ready,
         config_reload_ok: true,
-        log_lines_dropped,
+        config_loaded: facts.loaded,
+        admin: snapshot.admin,
+        log_lines_dropped: facts.log_lines_dropped,
         majority: snapshot.majority.as_ref().map_or([0; 3], |majority| {
             [majority.expected_nodes, majority.needed, majority.present].map(u64::from)
         }),
         members,
+        members_expected: facts.members_expected,
+        heard: snapshot.heard.clone(),
+        checks: snapshot.checks.clone(),
+        proxy: ProxySample {
+            workers: counters.workers,
+            connections_limit: counters.connections_limit,
+            accept_pauses: counters.accept_pauses,
+        },
         vips: vips.collect(),
         services: services.collect(),
     }
 }
 
-fn durations(histogram: &crate::proxy::Histogram) -> telemetry::ConnectDurations {
-    let mut below = 0;
-    let bounds = crate::proxy::Histogram::BOUNDS.iter();
-    let buckets = bounds.zip(histogram.buckets).map(|(bound, count)| {
-        below += count;
-        (bound.as_secs_f64(), below)
-    });
-    let buckets = buckets.collect();
-    telemetry::ConnectDurations { buckets, sum: histogram.sum.as_secs_f64(), count: histogram.count() }
+fn durations(histogram: &proxy::Histogram) -> telemetry::ConnectDurations {
+    telemetry::ConnectDurations { buckets: histogram.buckets.to_vec(), sum: histogram.sum }
+}
+
+/// Since the epoch; what was before it is 0.
+fn since_epoch(moment: Timestamp) -> Duration {
+    Duration::from_millis(u64::try_from(moment.as_millisecond()).unwrap_or_default())
+}
+
+fn heard(core: &Core, now: Time) -> Vec<(String, Duration)> {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let members = core.members().iter();
+    let at = |heard: Time| wall.saturating_sub(now.since(heard));
+    members.map(|(_, member)| (member.name().to_owned(), at(member.heard_at()))).collect()
+}
+
+fn succeeds(verdict: core::Verdict) -> Option<bool> {
+    match verdict {
+        core::Verdict::Unknown => None,
+        core::Verdict::Up => Some(true),
+        core::Verdict::Down => Some(false),
+    }
 }
 
 /// The document of `/api/v1/administration`: every word that hasn't run out.
@@ -277,7 +336,7 @@ fn vip(
     at: usize,
     vip: &config::Vip,
     identity: &Identity,
-    facts: VipFacts,
+    facts: &VipFacts,
     now: Time,
 ) -> VipSnapshot {
     let election = &core.elections()[at];
@@ -317,7 +376,8 @@ fn vip(
         effective_priority: standing.effective,
         term: election.term(),
         since: facts.since,
-        fence: status::Fence::Off,
+        fence: if facts.fence_missing.is_none() { status::Fence::On } else { status::Fence::Off },
+        fence_missing: facts.fence_missing.clone(),
         grants,
         candidates,
     };
@@ -337,11 +397,11 @@ fn backends(
         .map(|(index, backend)| {
             let views = backend.views().among(counts);
             BackendSnapshot {
-                health: backend.verdict().into(),
+                verdict: backend.verdict(),
                 usable: backend.usable(),
                 admin: backend.admin(),
                 weight: backend.weight().unwrap_or(service.backends[index].weight),
-                agreed: views.agreed().into(),
+                agreed: views.agreed(),
                 views: views.iter().map(|(id, verdict)| (names(id), verdict.into())).collect(),
                 counts: crate::core::Verdict::ALL.map(|verdict| views.count(verdict) as u64),
                 address: match addresses.get(index).copied().flatten() {
@@ -369,4 +429,15 @@ fn name(core: &Core, identity: &Identity, id: MemberId) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proxy_counts_connects_by_the_bounds_that_a_scrape_names() {
+        let counted: Vec<f64> = proxy::Histogram::BOUNDS.iter().map(Duration::as_secs_f64).collect();
+        assert_eq!(counted, telemetry::sample::CONNECT_BOUNDS);
+    }
 }

@@ -16,7 +16,7 @@ use crate::admin;
 use crate::config::identity::ThisHost;
 use crate::config::{self, Config, Endpoint, Identity};
 use crate::core::{self, Boot, Core, MemberId, Settings, VipSettings};
-use crate::guard::{Guard, GuardError, Ward, WardVip, clock};
+use crate::guard::{Guard, GuardError, Inherited, Ward, WardVip, clock};
 use crate::peers::{self, Peers, PeersError, gossip};
 use crate::proxy;
 use crate::wire::seal::{Channel, Keyring};
@@ -47,26 +47,40 @@ pub(super) struct Wards {
     keyring: Keyring,
     sender: MemberId,
     address: IpAddr,
-    vips: Vec<(core::VipId, Vec<std::net::Ipv4Addr>, String)>,
+    fence: Duration,
+    vips: Vec<(core::VipId, Vec<IpAddr>, String)>,
 }
 
 impl Wards {
-    /// Starts a guard with a boot id of its own.
-    pub(super) fn start(&self) -> Result<(Guard, Boot), GuardError> {
+    /// Starts a guard with a boot id of its own, and waits until nothing of an earlier life is left.
+    fn start(&self) -> Result<(Guard, Boot), GuardError> {
+        let (ward, boot) = self.ward(&[]);
+        Ok((Guard::start(&ward)?, boot))
+    }
+
+    /// Starts a successor, without waiting for it, that goes on with these holds.
+    pub(super) fn succeed(&self, holds: &[Option<Inherited>]) -> Result<(Guard, Boot), GuardError> {
+        let (ward, boot) = self.ward(holds);
+        Ok((Guard::begin(&ward)?, boot))
+    }
+
+    fn ward(&self, holds: &[Option<Inherited>]) -> (Ward, Boot) {
         let boot = Boot(random());
-        let vips = self.vips.iter().map(|(id, addresses, interface)| WardVip {
+        let vips = self.vips.iter().enumerate().map(|(at, (id, addresses, interface))| WardVip {
             id: *id,
             addresses: addresses.clone(),
             interface: interface.clone(),
+            inherited: holds.get(at).copied().flatten(),
         });
-        let guard = Guard::start(&Ward {
+        let ward = Ward {
             vips: vips.collect(),
             address: self.address,
+            fence: self.fence,
             sealer: self.keyring.sealer(Channel::Guard, self.sender, boot),
             sender: self.sender,
             boot,
-        })?;
-        Ok((guard, boot))
+        };
+        (ward, boot)
     }
 }
 
@@ -90,13 +104,18 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     let mine = peers::Identity { id: me, address: identity.address, boot: Boot(random()), cookies: random() };
     let unique: BTreeSet<String> = interfaces.iter().cloned().collect();
     ports_are_free(&config)?;
+    if let Some(name) = &config.proxy.congestion_control {
+        proxy::can_control_congestion(name).map_err(|error| refused_congestion_control(name, &error))?;
+    }
     missing_interface(&unique)?;
     let mut peers = Peers::open(&mine, &keyring, &Vec::from_iter(unique)).map_err(|e| refused_peers(&e))?;
     peers.know_always(known_addresses(&config));
     let admin = admin(&config)?;
 
     let vips = config.vips.iter().zip(interfaces);
-    let vips = vips.map(|(vip, interface)| (vip_id(&vip.name), ipv4(vip), interface)).collect();
+    let vips = vips
+        .map(|(vip, interface)| (vip_id(&vip.name), vip.addresses.iter().map(|a| a.ip).collect(), interface))
+        .collect();
     let gossip = gossip::Settings {
         name: identity.name.clone(),
         address: SocketAddr::new(identity.address, peers::PORT),
@@ -109,11 +128,11 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
         cookies: mine.cookies,
         own: std::collections::BTreeMap::new(),
     };
-    let wards = Wards { keyring, sender: me, address: identity.address, vips };
+    let mut core = Core::new(settings(&config, &identity, &digest), clock::now());
+    let wards = Wards { keyring, sender: me, address: identity.address, fence: core.fence_time(), vips };
     let (mut guard, boot) = wards.start().map_err(refused_guard)?;
     let listeners = listen(&config, &mut guard)?;
 
-    let mut core = Core::new(settings(&config, &identity, &digest), clock::now());
     core.set_guard(boot);
     for service in 0..config.services.len() {
         core.handle(core::Input::Listening { service, listening: true }, clock::now());
@@ -181,22 +200,24 @@ fn ports_are_free(config: &Config) -> Result<(), RunError> {
 
 /// One listener for every worker, service and address.
 fn listen(config: &Config, guard: &mut Guard) -> Result<Vec<Vec<(usize, TcpListener)>>, RunError> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let config::Proxy { workers, backlog, congestion_control, .. } = &config.proxy;
+    let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut all = Vec::new();
     for _worker in 0..workers {
         let mut listeners = Vec::new();
         for (service, settings) in config.services.iter().enumerate() {
             for address in &settings.listen {
-                let listener =
-                    proxy::listen(*address, |socket, address| match socket.bind(&address.into()) {
-                        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                            guard.bind(socket.as_fd(), address).map_err(|error| match error {
-                                GuardError::Unreachable(error) => error,
-                                error => io::Error::other(error),
-                            })
-                        }
-                        bound => bound,
-                    });
+                let bind = |socket: &socket2::Socket, address: SocketAddr| match socket.bind(&address.into())
+                {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        guard.bind(socket.as_fd(), address).map_err(|error| match error {
+                            GuardError::Unreachable(error) => error,
+                            error => io::Error::other(error),
+                        })
+                    }
+                    bound => bound,
+                };
+                let listener = proxy::listen(*address, *backlog, congestion_control.as_deref(), bind);
                 listeners.push((service, listener.map_err(|error| refused_listener(*address, &error))?));
             }
         }
@@ -222,15 +243,6 @@ fn admin(config: &Config) -> Result<admin::Listeners, RunError> {
         None => None,
     };
     Ok(admin::Listeners { tcp, socket })
-}
-
-fn ipv4(vip: &config::Vip) -> Vec<std::net::Ipv4Addr> {
-    let v4 = |address: &config::VipAddress| match address.ip {
-        IpAddr::V4(ip) => Some(ip),
-        // The file's judge has refused it.
-        IpAddr::V6(_) => None,
-    };
-    vip.addresses.iter().filter_map(v4).collect()
 }
 
 /// What the file says of where the others are; names are resolved later, and again and again.
@@ -303,6 +315,20 @@ fn refused_listener(address: SocketAddr, error: &io::Error) -> RunError {
         io::ErrorKind::AddrInUse => RunError::new(2, format!("{address} is in use"), hint),
         _ => RunError::new(2, format!("can't listen on {address}: {error}"), hint),
     }
+}
+
+fn refused_congestion_control(name: &str, error: &io::Error) -> RunError {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "net.ipv4.tcp_allowed_congestion_control says which of them need no CAP_NET_ADMIN".to_owned()
+        }
+        _ => {
+            let here = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control");
+            let here = here.unwrap_or_default();
+            format!("there are: {}; `modprobe tcp_{name}` may bring it", here.trim())
+        }
+    };
+    RunError::new(2, format!("no congestion control `{name}` to be had: {error}"), hint)
 }
 
 fn refused_peers(error: &PeersError) -> RunError {

@@ -4,31 +4,52 @@ use std::time::Duration;
 
 use crate::core::Time;
 
-/// A guard silent for this long is hung: its kernel calls take microseconds.
-const GUARD_PATIENCE: Duration = Duration::from_secs(1);
+/// A guard that has just been started owes its first word for this long.
+const GUARD_START: Duration = Duration::from_millis(900);
 /// A worker wakes at least once a second; after three it is stuck.
 const WORKER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// An order that the guard hasn't answered yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct GuardWatch {
-    owes_since: Option<Time>,
+    /// A guard silent for this long is hung: it answers within microseconds, or says that it waits for the kernel.
+    patience: Duration,
+    due_at: Option<Time>,
 }
 
 impl GuardWatch {
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { patience, due_at: None }
+    }
+
     /// It was asked for something that it answers.
     pub(super) fn asked(&mut self, now: Time) {
-        self.owes_since.get_or_insert(now);
+        self.due_at.get_or_insert(now + self.patience);
+    }
+
+    /// It has been started, and says so once it is ready.
+    pub(super) fn begun(&mut self, now: Time) {
+        self.due_at = Some(now + GUARD_START);
     }
 
     /// It said something: it lives.
     pub(super) fn answered(&mut self) {
-        self.owes_since = None;
+        self.due_at = None;
+    }
+
+    /// The driver itself was late: the guard may have been, too, without being hung.
+    pub(super) fn start_afresh(&mut self, now: Time) {
+        self.due_at = self.due_at.map(|at| at.max(now + self.patience));
+    }
+
+    /// When it is to be given up unless it answers.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.due_at
     }
 
     /// Whether it is to be given up.
     pub(super) fn is_hung(&self, now: Time) -> bool {
-        self.owes_since.is_some_and(|since| now.since(since) > GUARD_PATIENCE)
+        self.due_at.is_some_and(|at| now >= at)
     }
 }
 
@@ -71,14 +92,18 @@ mod tests {
 
     #[test]
     fn a_guard_is_hung_when_it_owes_an_answer_for_too_long() {
-        let mut watch = GuardWatch::default();
+        let mut watch = GuardWatch::new(Duration::from_secs(1));
         assert!(!watch.is_hung(at(100)), "it wasn't asked anything");
         watch.asked(at(1));
         watch.asked(at(2));
-        assert!(!watch.is_hung(at(2)));
-        assert!(watch.is_hung(at(3)), "since the first order");
+        assert!(watch.is_hung(at(2)), "since the first order");
+        watch.start_afresh(at(2));
+        assert!(!watch.is_hung(at(2)) && watch.is_hung(at(3)), "nobody was there to hear it");
         watch.answered();
         assert!(!watch.is_hung(at(10)));
+        watch.begun(at(10));
+        watch.asked(at(10));
+        assert!(!watch.is_hung(at(10)) && watch.is_hung(at(11)));
     }
 
     #[test]

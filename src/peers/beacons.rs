@@ -1,18 +1,16 @@
 //! The multicast sockets: port 7781/udp on every interface that carries a VIP.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::net::netdevice::name_to_index;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
+use crate::wire::beacon::{GROUP, PORT};
 use crate::wire::seal::MAX_DATAGRAM;
 
-use super::{BEACON_PORT, PeersError};
-
-/// Administratively scoped (RFC 2365): beacons stay on the VIP's network.
-const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 77, 81);
+use super::PeersError;
 
 pub(super) struct Beacons {
     sockets: Vec<UdpSocket>,
@@ -24,7 +22,7 @@ impl Beacons {
         let mut sockets = Vec::new();
         for interface in interfaces {
             sockets.push(open(interface).map_err(|source| match source.kind() {
-                io::ErrorKind::AddrInUse => PeersError::InUse(SocketAddr::from((GROUP, BEACON_PORT))),
+                io::ErrorKind::AddrInUse => PeersError::InUse(SocketAddr::from((GROUP, PORT))),
                 _ => PeersError::Other { what: format!("beacons can't be heard on `{interface}`"), source },
             })?);
         }
@@ -33,7 +31,7 @@ impl Beacons {
 
     /// How many interfaces it was sent on.
     pub(super) fn send(&self, datagram: &[u8]) -> u64 {
-        let group = SocketAddr::from((GROUP, BEACON_PORT));
+        let group = SocketAddr::from((GROUP, PORT));
         self.sockets.iter().filter(|socket| socket.send_to(datagram, group).is_ok()).count() as u64
     }
 
@@ -57,7 +55,7 @@ fn open(interface: &str) -> io::Result<UdpSocket> {
     // Several nodes on one machine hear the same beacons.
     socket.set_reuse_address(true)?;
     socket.bind_device(Some(interface.as_bytes()))?;
-    socket.bind(&SocketAddr::V4(SocketAddrV4::new(GROUP, BEACON_PORT)).into())?;
+    socket.bind(&SocketAddr::V4(SocketAddrV4::new(GROUP, PORT)).into())?;
     let index = name_to_index(&socket, interface)?;
     socket.join_multicast_v4_n(&GROUP, &InterfaceIndexOrAddress::Index(index))?;
     socket.set_multicast_loop_v4(false)?;

@@ -28,8 +28,6 @@ use self::beacons::Beacons;
 
 /// Where nodes listen for each other.
 pub const PORT: u16 = 7780;
-/// Where nodes listen for holders.
-pub const BEACON_PORT: u16 = 7781;
 
 /// This node's mouth and ears among the nodes.
 pub struct Peers {
@@ -140,11 +138,12 @@ impl Peers {
 
     /// Everybody who is told.
     pub fn known(&self) -> Vec<SocketAddr> {
-        self.told().copied().collect()
+        self.known.iter().chain(self.introduced.keys()).copied().collect()
     }
 
-    fn told(&self) -> impl Iterator<Item = &SocketAddr> {
-        self.known.iter().chain(self.introduced.keys())
+    /// How many are told.
+    pub fn told(&self) -> usize {
+        self.known.len() + self.introduced.len()
     }
 
     /// Takes in whom a member hears: nodes that start together meet by it within a round trip, whatever becomes of
@@ -171,10 +170,10 @@ impl Peers {
             0
         };
         let sealed = self.envelope.seal(&message::encode(&Message::Advertisement(advertisement)));
-        for address in self.told() {
+        for address in self.known.iter().chain(self.introduced.keys()) {
             self.advertisements.send(&sealed, *address);
         }
-        (self.told().count() as u64, beacons)
+        (self.told() as u64, beacons)
     }
 
     /// Tells one member.

@@ -32,12 +32,15 @@ pub(super) enum Unopened {
     Exhausted,
 }
 
-/// Starts connecting to `address`, without waiting for an answer.
-pub(super) fn open(address: SocketAddr) -> Result<TcpStream, Unopened> {
+/// Starts connecting to `address`, without waiting for an answer; with this congestion control, if not the kernel's.
+pub(super) fn open(address: SocketAddr, congestion_control: Option<&str>) -> Result<TcpStream, Unopened> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))
         .map_err(|error| unopened(&error))?;
     // A proxy passes on what it gets when it gets it; waiting for more is for those who write.
     socket.set_tcp_nodelay(true).map_err(|error| unopened(&error))?;
+    if let Some(name) = congestion_control {
+        socket.set_tcp_congestion(name.as_bytes()).map_err(|error| unopened(&error))?;
+    }
     match socket.connect(&address.into()) {
         Ok(()) => {}
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => {}
@@ -59,8 +62,14 @@ pub(super) enum Answer {
 ///
 /// A connection that was reset before the backend said anything counts as refused: its listener is closing, or it
 /// has too much to do. Nothing has been said to it yet, so that the next one can have the client.
-pub(super) fn outcome(socket: &TcpStream, address: SocketAddr) -> Result<Answer, ConnectFailure> {
-    match socket.take_error() {
+///
+/// Where epoll hasn't called it `broken` it has no error, and the call that would say so is saved.
+pub(super) fn outcome(
+    socket: &TcpStream,
+    broken: bool,
+    address: SocketAddr,
+) -> Result<Answer, ConnectFailure> {
+    match if broken { socket.take_error() } else { Ok(None) } {
         Ok(None) if connected_to_itself(socket, address) => Err(ConnectFailure::Refused),
         Ok(None) => Ok(Answer::Connected),
         Ok(Some(error))
@@ -150,10 +159,10 @@ mod tests {
     fn outcome_after(server: impl FnOnce(TcpListener)) -> Result<Answer, ConnectFailure> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let socket = open(address).unwrap();
+        let socket = open(address, None).unwrap();
         server(listener);
         poll(&mut [PollFd::new(&socket, PollFlags::HUP)], None).unwrap();
-        outcome(&socket, address)
+        outcome(&socket, true, address)
     }
 
     #[test]

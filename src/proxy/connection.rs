@@ -16,27 +16,33 @@ use super::{ConnectFailure, Rejection, Report};
 /// A client, and what there is of a backend for it.
 ///
 /// ```text
-///             pick              answer
-///   Picking ───────▶ Connecting ───────▶ Relaying
-///      ▲                 │
-///      └─── failed, overdue: the next one
+///          pick         answer
+///   Seeking ──▶ attempt ──────▶ Relaying
+///      ▲           │
+///      └───────────┘ failed, overdue: the next one
 /// ```
 #[derive(Debug)]
 pub(super) struct Connection {
     service: usize,
     client: Side,
     stage: Stage,
-    /// Where this connection's timer is filed.
-    pub(super) filed: Option<Instant>,
     /// Waiting for its next turn after having used up one.
     pub(super) queued: bool,
 }
 
 #[derive(Debug)]
 enum Stage {
-    Picking(Search),
-    Connecting(Search, Attempt),
+    /// Boxed, since it is soon over, and what is open for hours is small without it.
+    Seeking(Box<Seeking>),
     Relaying(Relay),
+}
+
+/// A backend is looked for.
+#[derive(Debug)]
+struct Seeking {
+    search: Search,
+    /// Under way; `None` only within a turn.
+    attempt: Option<Attempt>,
 }
 
 /// Both sides are connected.
@@ -75,7 +81,7 @@ impl Connection {
         tally.active.add(1);
         let tag = around.tag();
         let token = Subject::Connection { slot, tag }.token();
-        let Ok(client) = Side::register(client, &around.registry, token, tag) else {
+        let Ok(client) = Side::connected(client, &around.registry, token, tag) else {
             // epoll's own limit, or memory.
             around.exhausted = true;
             around.tally(service).rejected(Rejection::Resources);
@@ -83,8 +89,8 @@ impl Connection {
             return None;
         };
         let search = Search::new(around.common.turns.take(service));
-        let stage = Stage::Picking(search);
-        let mut connection = Self { service, client, stage, filed: None, queued: false };
+        let stage = Stage::Seeking(Box::new(Seeking { search, attempt: None }));
+        let mut connection = Self { service, client, stage, queued: false };
         match connection.connect(slot, around) {
             Fate::Open | Fate::More => Some(connection),
             Fate::Over => {
@@ -97,8 +103,7 @@ impl Connection {
     /// Takes in an event of the socket with `tag`; `false` if that socket isn't there any more.
     pub(super) fn note(&mut self, tag: u32, event: &Event) -> bool {
         let backend = match &mut self.stage {
-            Stage::Picking(_) => None,
-            Stage::Connecting(_, attempt) => Some(&mut attempt.side),
+            Stage::Seeking(seeking) => seeking.attempt.as_mut().map(|attempt| &mut attempt.side),
             Stage::Relaying(relay) => Some(&mut relay.side),
         };
         let side = if self.client.tag == tag { Some(&mut self.client) } else { backend };
@@ -114,23 +119,25 @@ impl Connection {
     /// Does what can be done now.
     pub(super) fn drive(&mut self, slot: usize, around: &mut Surroundings) -> Fate {
         match &mut self.stage {
-            Stage::Picking(_) => self.connect(slot, around),
-            Stage::Connecting(_, _) if self.client.broken => {
+            Stage::Seeking(_) if self.client.broken => {
                 around.tally(self.service).rejected(Rejection::ClientGone);
                 Fate::Over
             }
-            Stage::Connecting(_, attempt) if attempt.side.writable => {
-                match attempt::outcome(attempt.side.socket(), attempt.target.address) {
-                    Ok(answer) => {
-                        attempt.side.reset = answer == Answer::ConnectedAndReset;
-                        self.connected(around);
-                        self.relay(around)
+            Stage::Seeking(seeking) => match &mut seeking.attempt {
+                Some(attempt) if attempt.side.writable => {
+                    let side = &attempt.side;
+                    match attempt::outcome(side.socket(), side.broken, attempt.target.address) {
+                        Ok(answer) => {
+                            attempt.side.reset = answer == Answer::ConnectedAndReset;
+                            self.connected(around);
+                            self.relay(slot, around)
+                        }
+                        Err(failure) => self.attempt_failed(failure, slot, around),
                     }
-                    Err(failure) => self.attempt_failed(failure, slot, around),
                 }
-            }
-            Stage::Connecting(_, _) => Fate::Open,
-            Stage::Relaying(_) => self.relay(around),
+                Some(_) | None => Fate::Open,
+            },
+            Stage::Relaying(_) => self.relay(slot, around),
         }
     }
 
@@ -138,12 +145,11 @@ impl Connection {
     pub(super) fn expire(&mut self, slot: usize, around: &mut Surroundings) -> Fate {
         let now = around.now;
         match &mut self.stage {
-            Stage::Picking(_) => Fate::Open,
-            Stage::Connecting(_, attempt) if now >= attempt.fails_at => {
-                self.attempt_failed(ConnectFailure::Timeout, slot, around)
-            }
-            Stage::Connecting(_, attempt) => match attempt.overdue_at {
-                Some(at) if now >= at => {
+            Stage::Seeking(seeking) => match &mut seeking.attempt {
+                Some(attempt) if now >= attempt.fails_at => {
+                    self.attempt_failed(ConnectFailure::Timeout, slot, around)
+                }
+                Some(attempt) if attempt.overdue_at.is_some_and(|at| now >= at) => {
                     attempt.overdue_at = None;
                     self.attempt_overdue(slot, around)
                 }
@@ -162,7 +168,7 @@ impl Connection {
                         return Fate::Over;
                     }
                     relay.upload.end();
-                    return self.relay(around);
+                    return self.relay(slot, around);
                 }
                 Fate::Open
             }
@@ -172,8 +178,8 @@ impl Connection {
     /// When [`expire`](Self::expire) has something to do.
     pub(super) fn deadline(&self, around: &Surroundings) -> Option<Instant> {
         match &self.stage {
-            Stage::Picking(_) => None,
-            Stage::Connecting(_, attempt) => {
+            Stage::Seeking(seeking) => {
+                let attempt = seeking.attempt.as_ref()?;
                 Some(attempt.overdue_at.map_or(attempt.fails_at, |at| at.min(attempt.fails_at)))
             }
             Stage::Relaying(relay) => {
@@ -198,7 +204,7 @@ impl Connection {
         let tally = around.tally(self.service);
         tally.active.subtract_one();
         match self.stage {
-            Stage::Picking(_) | Stage::Connecting(_, _) => self.client.farewell(),
+            Stage::Seeking(_) => self.client.farewell(),
             Stage::Relaying(relay) => {
                 if let Some(tally) = tally.backend(relay.backend) {
                     tally.active.subtract_one();
@@ -220,7 +226,8 @@ impl Connection {
     /// Starts an attempt at the next backend that there is to try.
     fn connect(&mut self, slot: usize, around: &mut Surroundings) -> Fate {
         let service = self.service;
-        let Stage::Picking(search) = &mut self.stage else { return Fate::Open };
+        let Stage::Seeking(seeking) = &mut self.stage else { return Fate::Open };
+        let search = &mut seeking.search;
         loop {
             let Some(target) = search.next(service, &around.snapshot) else {
                 around.tally(service).rejected(Rejection::NoBackend);
@@ -229,8 +236,9 @@ impl Connection {
             };
             let tag = around.tag();
             let token = Subject::Connection { slot, tag }.token();
-            let opened = attempt::open(target.address).and_then(|socket| {
-                Side::register(socket, &around.registry, token, tag).map_err(|_| Unopened::Exhausted)
+            let congestion_control = around.common.settings.congestion_control.as_deref();
+            let opened = attempt::open(target.address, congestion_control).and_then(|socket| {
+                Side::connecting(socket, &around.registry, token, tag).map_err(|_| Unopened::Exhausted)
             });
             match opened {
                 Ok(side) => {
@@ -238,8 +246,7 @@ impl Connection {
                     let fails_at = started + around.timeouts(service).connect;
                     let patience = around.patience(service, target.backend).limit();
                     let overdue_at = (!search.is_patient()).then(|| started + patience);
-                    let attempt = Attempt { target, side, started, overdue_at, fails_at };
-                    self.stage = Stage::Connecting(std::mem::take(search), attempt);
+                    seeking.attempt = Some(Attempt { target, side, started, overdue_at, fails_at });
                     return Fate::Open;
                 }
                 Err(Unopened::Exhausted) => {
@@ -257,11 +264,8 @@ impl Connection {
 
     /// The backend has answered.
     fn connected(&mut self, around: &mut Surroundings) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Picking(Search::default()));
-        let Stage::Connecting(_, Attempt { target, side, started, .. }) = stage else {
-            self.stage = stage;
-            return;
-        };
+        let Stage::Seeking(seeking) = &mut self.stage else { return };
+        let Some(Attempt { target, side, started, .. }) = seeking.attempt.take() else { return };
         let duration = around.now.saturating_duration_since(started);
         around.patience(self.service, target.backend).learn(duration);
         let tally = around.tally(self.service);
@@ -280,12 +284,11 @@ impl Connection {
     }
 
     fn attempt_failed(&mut self, reason: ConnectFailure, slot: usize, around: &mut Surroundings) -> Fate {
-        let Stage::Connecting(search, attempt) = &mut self.stage else { return Fate::Open };
-        let backend = attempt.target.backend;
-        search.pass_over(backend);
+        let Stage::Seeking(seeking) = &mut self.stage else { return Fate::Open };
         // The attempt's socket is closed with it.
-        let search = std::mem::take(search);
-        self.stage = Stage::Picking(search);
+        let Some(attempt) = seeking.attempt.take() else { return Fate::Open };
+        let backend = attempt.target.backend;
+        seeking.search.pass_over(backend);
         around.connect_failed(self.service, backend, reason);
         self.connect(slot, around)
     }
@@ -293,24 +296,24 @@ impl Connection {
     /// Goes on to another target if there is one, for nothing has been said to this one yet; otherwise waits.
     fn attempt_overdue(&mut self, slot: usize, around: &mut Surroundings) -> Fate {
         let service = self.service;
-        let Stage::Connecting(search, attempt) = &mut self.stage else { return Fate::Open };
-        let backend = attempt.target.backend;
+        let Stage::Seeking(seeking) = &mut self.stage else { return Fate::Open };
+        let Some(attempt) = &seeking.attempt else { return Fate::Open };
+        let (backend, started) = (attempt.target.backend, attempt.started);
         around.report(Report::ConnectOverdue { service, backend });
-        if !search.pass_over_late(service, backend, &around.snapshot) {
+        if !seeking.search.pass_over_late(service, backend, &around.snapshot) {
             return Fate::Open;
         }
-        let waited = around.now.saturating_duration_since(attempt.started);
+        seeking.attempt = None;
+        let waited = around.now.saturating_duration_since(started);
         around.patience(service, backend).learn(waited);
         if let Some(tally) = around.tally(service).backend(backend) {
             tally.connect_failed(ConnectFailure::Overdue);
         }
-        let search = std::mem::take(search);
-        self.stage = Stage::Picking(search);
         self.connect(slot, around)
     }
 
     /// Passes on what there is in both directions.
-    fn relay(&mut self, around: &mut Surroundings) -> Fate {
+    fn relay(&mut self, slot: usize, around: &mut Surroundings) -> Fate {
         let Stage::Relaying(relay) = &mut self.stage else { return Fate::Open };
         let (client, backend) = (&mut self.client, &mut relay.side);
         let mut up = Progress::default();
@@ -319,9 +322,9 @@ impl Connection {
         loop {
             let resets = (client.reset, backend.reset);
             let last = relay.download.is_done();
-            up = up.and(relay.upload.advance(client, backend, &mut around.buffer, last));
+            up = up.and(relay.upload.advance(client, backend, &mut around.means, last));
             let last = relay.upload.is_done();
-            down = down.and(relay.download.advance(backend, client, &mut around.buffer, last));
+            down = down.and(relay.download.advance(backend, client, &mut around.means, last));
             if (client.reset, backend.reset) == resets {
                 break;
             }
@@ -335,6 +338,11 @@ impl Connection {
                 tally.received.add(up.passed);
                 tally.sent.add(down.passed);
             }
+        }
+        let token = Subject::Connection { slot, tag: client.tag }.token();
+        if client.watch_writes(&around.registry, token).is_err() {
+            // Out of memory, and a connection that would hang.
+            return Fate::Over;
         }
         if relay.upload.is_done() && relay.download.is_done() {
             Fate::Over
@@ -352,6 +360,6 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_small() {
-        assert!(size_of::<Option<Connection>>() <= 256, "{} bytes", size_of::<Option<Connection>>());
+        assert!(size_of::<Option<Connection>>() <= 112, "{} bytes", size_of::<Option<Connection>>());
     }
 }

@@ -10,6 +10,10 @@ use super::{ConnectFailure, Plan, Rejection};
 pub struct Counters {
     /// In the order of the [`Plan`].
     pub services: Vec<ServiceCounters>,
+    /// How many workers there are.
+    pub workers: u64,
+    /// How many connections may be open at once, over all workers.
+    pub connections_limit: u64,
     /// How often a worker stopped accepting for a while, because it had all the connections or descriptors that
     /// it may have. Clients then wait in the kernel's queue.
     pub accept_pauses: u64,

@@ -2,10 +2,38 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::pipes::PIPES;
+
+/// Raises the limit of open files and says in the log what it allows: how many connections may be open at once.
+///
+/// As many as were `asked` for, even where the descriptors don't suffice (a worker without any lets clients wait),
+/// or as many as there are descriptors for.
+pub(super) fn provide(asked: Option<usize>, workers: usize, splice: bool) -> usize {
+    let descriptors = raise_limit();
+    let pipes = if splice { 2 * PIPES * workers } else { 0 };
+    let reserved = RESERVED + pipes as u64;
+    let possible = connections_in(descriptors, reserved);
+    match asked {
+        Some(asked) if asked > possible => {
+            let needed = reserved + 2 * asked as u64;
+            tracing::warn!(
+                max_connections = asked,
+                descriptors,
+                needed,
+                "the limit of open files is too low for so many connections; raise it: LimitNOFILE= in the unit, or `ulimit -Hn`"
+            );
+        }
+        Some(_) | None => {}
+    }
+    let connections = asked.unwrap_or(possible);
+    tracing::info!(workers, connections, descriptors, "proxy");
+    connections
+}
+
 /// Raises the soft limit of open files to the hard one, and says how many there may now be.
 ///
 /// A refusal is no error: the soft limit then stays what it is.
-pub(super) fn raise_limit() -> u64 {
+fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
         return limit.current.unwrap_or(u64::MAX);
@@ -16,9 +44,9 @@ pub(super) fn raise_limit() -> u64 {
     }
 }
 
-/// How many proxied connections fit into `descriptors`: each needs two, and the rest of the daemon some.
-pub(super) fn connections_in(descriptors: u64) -> usize {
-    let connections = descriptors.saturating_sub(RESERVED) / 2;
+/// How many proxied connections fit into `descriptors` beside those `reserved`: each needs two.
+fn connections_in(descriptors: u64, reserved: u64) -> usize {
+    let connections = descriptors.saturating_sub(reserved) / 2;
     usize::try_from(connections).unwrap_or(usize::MAX).clamp(1, CONNECTIONS_MAX)
 }
 
@@ -34,8 +62,8 @@ mod tests {
 
     #[test]
     fn the_limit_leaves_room_for_the_rest_and_is_never_zero() {
-        assert_eq!(connections_in(20_000), 9_872);
-        assert_eq!(connections_in(10), 1);
-        assert_eq!(connections_in(u64::MAX), CONNECTIONS_MAX);
+        assert_eq!(connections_in(20_000, 256), 9_872);
+        assert_eq!(connections_in(10, 256), 1);
+        assert_eq!(connections_in(u64::MAX, 256), CONNECTIONS_MAX);
     }
 }

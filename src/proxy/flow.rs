@@ -1,6 +1,16 @@
 //! One direction of a proxied connection: from one side's reads to the other's writes.
 
+use super::pipes::{PIPE, Pipe, Pipes};
 use super::side::{Read, Side};
+
+/// What a worker moves bytes with.
+#[derive(Debug)]
+pub(super) struct Means {
+    /// One for all connections: between two turns it holds nothing.
+    pub(super) buffer: Box<[u8]>,
+    /// For bulk.
+    pub(super) pipes: Pipes,
+}
 
 /// What is on its way in one direction, and how far that direction has come.
 ///
@@ -10,14 +20,15 @@ use super::side::{Read, Side};
 ///     |                              |   target is gone   ^
 ///     +------------------------------+--------------------+
 /// ```
+///
+/// Bytes are copied through the worker's buffer, until they come so fast that they fill it; then they are spliced
+/// through a pipe, which spares both copies, until they come in drops again.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     state: State,
-    /// Read but not taken by the target: at most one buffer, for nothing is read while there is some. It is given
-    /// back when written, so that an idle connection owns no buffer.
-    pending: Vec<u8>,
-    /// How much of `pending` has been written.
-    written: usize,
+    pace: Pace,
+    /// Read but not taken by the target: at most one buffer or pipe, for nothing is read while there is some.
+    held: Option<Box<Held>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +37,21 @@ enum State {
     Open,
     Ending,
     Done,
+}
+
+/// Whether a direction is bulk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Copied; so many reads in a row filled the buffer.
+    Copied { full: u8 },
+    /// Spliced; so many in a row were small.
+    Spliced { small: u8 },
+}
+
+#[derive(Debug)]
+enum Held {
+    Bytes { bytes: Vec<u8>, written: usize },
+    Piped { pipe: Pipe, left: usize },
 }
 
 /// What one turn of a flow did.
@@ -44,17 +70,22 @@ impl Progress {
     pub(super) fn and(self, next: Self) -> Self {
         Self { passed: self.passed + next.passed, moved: self.moved | next.moved, more: next.more }
     }
+
+    fn note(&mut self, passed: usize) {
+        self.passed += passed as u64;
+        self.moved |= passed > 0;
+    }
 }
 
 impl Flow {
-    /// Passes on what can be passed on now, through `buffer` and in at most [`READS_A_TURN`] reads.
+    /// Passes on what can be passed on now, by `means` and in at most [`READS_A_TURN`] reads.
     ///
     /// At the end of `from` the target is told so, unless this is the `last` direction, where closing does that.
     pub(super) fn advance(
         &mut self,
         from: &mut Side,
         to: &mut Side,
-        buffer: &mut [u8],
+        means: &mut Means,
         last: bool,
     ) -> Progress {
         let mut progress = Progress::default();
@@ -65,8 +96,8 @@ impl Flow {
             }
             match self.state {
                 State::Done => return progress,
-                State::Open | State::Ending if !self.pending.is_empty() => {
-                    if !to.writable || !self.write_pending(to, &mut progress) {
+                State::Open | State::Ending if self.held.is_some() => {
+                    if !to.writable || !self.write_held(to, &mut means.pipes, &mut progress) {
                         if to.reset {
                             continue;
                         }
@@ -90,7 +121,10 @@ impl Flow {
                         return progress;
                     }
                     reads += 1;
-                    self.read(from, to, buffer, &mut progress);
+                    match self.pipe(from, &mut means.pipes) {
+                        Some(pipe) => self.splice(from, to, pipe, &mut means.pipes, &mut progress),
+                        None => self.copy(from, to, &mut means.buffer, &mut progress),
+                    }
                 }
             }
         }
@@ -114,19 +148,19 @@ impl Flow {
         self.state == State::Done
     }
 
-    fn read(&mut self, from: &mut Side, to: &mut Side, buffer: &mut [u8], progress: &mut Progress) {
+    fn copy(&mut self, from: &mut Side, to: &mut Side, buffer: &mut [u8], progress: &mut Progress) {
         match from.read(buffer) {
             Read::Bytes { count, last } => {
                 if last {
                     self.state = State::Ending;
                 }
+                self.pace = self.pace.after_copying(count == buffer.len());
                 let bytes = &buffer[..count];
                 let written = to.write(bytes, last);
-                progress.passed += written as u64;
+                progress.note(written);
                 progress.moved = true;
                 if written < count && !to.reset {
-                    self.pending = bytes[written..].to_vec();
-                    self.written = 0;
+                    self.held = Some(Box::new(Held::Bytes { bytes: bytes[written..].to_vec(), written: 0 }));
                 }
             }
             Read::End | Read::Reset => self.state = State::Ending,
@@ -134,17 +168,67 @@ impl Flow {
         }
     }
 
+    /// The pipe to splice through, where that is worth it.
+    fn pipe(&self, from: &Side, pipes: &mut Pipes) -> Option<Pipe> {
+        match self.pace {
+            // A splice stops for good at the mark that urgent data leaves; a read goes on behind it.
+            Pace::Spliced { .. } if !from.urgent => pipes.take(),
+            Pace::Spliced { .. } | Pace::Copied { .. } => None,
+        }
+    }
+
+    fn splice(
+        &mut self,
+        from: &mut Side,
+        to: &mut Side,
+        pipe: Pipe,
+        pipes: &mut Pipes,
+        progress: &mut Progress,
+    ) {
+        match from.splice_into(&pipe, PIPE) {
+            Read::Bytes { count, .. } => {
+                self.pace = self.pace.after_splicing(count);
+                progress.moved = true;
+                let written = to.splice_from(&pipe, count);
+                progress.note(written);
+                if written == count {
+                    pipes.give_back(pipe);
+                } else if !to.reset {
+                    self.held = Some(Box::new(Held::Piped { pipe, left: count - written }));
+                }
+            }
+            Read::End | Read::Reset => {
+                self.state = State::Ending;
+                pipes.give_back(pipe);
+            }
+            Read::Nothing => pipes.give_back(pipe),
+        }
+    }
+
     /// Whether all of it was taken.
-    fn write_pending(&mut self, to: &mut Side, progress: &mut Progress) -> bool {
-        let rest = &self.pending[self.written..];
-        let written = to.write(rest, self.state == State::Ending);
-        let all = written == rest.len();
-        self.written += written;
-        progress.passed += written as u64;
-        progress.moved |= written > 0;
-        if all {
-            self.pending = Vec::new();
-            self.written = 0;
+    fn write_held(&mut self, to: &mut Side, pipes: &mut Pipes, progress: &mut Progress) -> bool {
+        let Some(held) = &mut self.held else { return true };
+        let all = match &mut **held {
+            Held::Bytes { bytes, written } => {
+                let rest = &bytes[*written..];
+                let count = to.write(rest, self.state == State::Ending);
+                let all = count == rest.len();
+                *written += count;
+                progress.note(count);
+                all
+            }
+            Held::Piped { pipe, left } => {
+                let count = to.splice_from(pipe, *left);
+                *left -= count;
+                progress.note(count);
+                *left == 0
+            }
+        };
+        if all
+            && let Some(held) = self.held.take()
+            && let Held::Piped { pipe, .. } = *held
+        {
+            pipes.give_back(pipe);
         }
         all
     }
@@ -154,5 +238,72 @@ impl Flow {
     }
 }
 
+impl Pace {
+    fn after_copying(self, filled: bool) -> Self {
+        match self {
+            Self::Copied { full } if filled && full + 1 >= BULK_AFTER => Self::Spliced { small: 0 },
+            Self::Copied { full } if filled => Self::Copied { full: full + 1 },
+            Self::Copied { .. } => Self::Copied { full: 0 },
+            // There was no pipe to be had.
+            Self::Spliced { .. } if filled => self,
+            Self::Spliced { .. } => Self::Copied { full: 0 },
+        }
+    }
+
+    fn after_splicing(self, count: usize) -> Self {
+        match self {
+            Self::Spliced { .. } if count >= DROP => Self::Spliced { small: 0 },
+            Self::Spliced { small } if small + 1 < DROPS => Self::Spliced { small: small + 1 },
+            Self::Spliced { .. } | Self::Copied { .. } => Self::Copied { full: 0 },
+        }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::Copied { full: 0 }
+    }
+}
+
 /// How many reads one direction of one connection gets before the others have theirs.
 const READS_A_TURN: usize = 8;
+
+/// A direction is bulk when so many reads in a row have filled the buffer.
+const BULK_AFTER: u8 = 2;
+
+/// Below it two copies cost less than the two calls of a splice.
+const DROP: usize = 16 * 1024;
+
+/// A direction is bulk no longer when so many splices in a row have brought less than a [`DROP`].
+const DROPS: u8 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fills_the_buffer_becomes_bulk_and_what_drips_becomes_none() {
+        let mut pace = Pace::default();
+        for _ in 0..BULK_AFTER {
+            assert!(matches!(pace, Pace::Copied { .. }));
+            pace = pace.after_copying(true);
+        }
+        assert!(matches!(pace, Pace::Spliced { .. }));
+        for _ in 1..DROPS {
+            pace = pace.after_splicing(DROP - 1);
+        }
+        pace = pace.after_splicing(DROP);
+        assert!(matches!(pace, Pace::Spliced { small: 0 }));
+        for _ in 0..DROPS {
+            assert!(matches!(pace, Pace::Spliced { .. }));
+            pace = pace.after_splicing(1);
+        }
+        assert_eq!(pace, Pace::default());
+    }
+
+    #[test]
+    fn one_short_read_begins_the_count_anew() {
+        let pace = Pace::default().after_copying(true).after_copying(false).after_copying(true);
+        assert!(matches!(pace, Pace::Copied { .. }));
+    }
+}

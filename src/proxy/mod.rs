@@ -12,6 +12,10 @@
 //! A worker shares nothing that it waits for: it gets snapshots and leaves numbers. Per connection there are two
 //! sockets, each registered once, for everything, edge-triggered; an idle connection owns no buffer.
 //!
+//! **In flight** are, in each direction, what the kernel's two socket buffers hold (`net.ipv4.tcp_rmem` and
+//! `tcp_wmem` say how much) and one piece between them: 64 KiB of a copied direction, 1 MiB of a spliced one.
+//! While that piece isn't taken nothing more is read, so that a reader who stalls stalls the sender.
+//!
 //! **Timeouts** mean what they mean to `HAProxy` in TCP mode: they are of inactivity, and a byte in either direction
 //! starts both anew. When the client's ends first, the backend is told that the client has finished, and may
 //! still answer; when the backend's ends, or when the backend had finished already, both get an orderly end.
@@ -25,6 +29,7 @@ mod counters;
 mod descriptors;
 mod flow;
 mod listener;
+mod pipes;
 mod routes;
 mod search;
 mod side;
@@ -45,10 +50,10 @@ use std::time::{Duration, Instant};
 use mio::Waker;
 
 pub use counters::{BackendCounters, Bytes, Counters, Histogram, ServiceCounters};
-pub use listener::{listen, port_is_free};
+pub use listener::{can_control_congestion, listen, port_is_free};
 pub use routes::{Route, Routes, Target};
 
-use crate::config::{Service, Timeouts};
+use crate::config::{self, Service, Timeouts};
 use counters::Tally;
 use routes::{Snapshot, Turns};
 use worker::Worker;
@@ -65,6 +70,8 @@ pub struct Plan {
 pub struct ServicePlan {
     /// For logs.
     pub name: String,
+    /// Connections open at once, shared out as [`Settings::max_connections`]; `None` for no limit of its own.
+    pub max_connections: Option<usize>,
     /// Of its connections.
     pub timeouts: Timeouts,
     /// How many backends it has: their indices are below it.
@@ -76,6 +83,7 @@ impl Plan {
     pub fn new(services: &[Service]) -> Self {
         let plan = |service: &Service| ServicePlan {
             name: service.name.clone(),
+            max_connections: service.max_connections,
             timeouts: service.timeout,
             backends: service.backends.len(),
         };
@@ -84,11 +92,35 @@ impl Plan {
 }
 
 /// What else the proxy is told at its start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Connections that may be open at once, shared out evenly over the workers; at its share a worker accepts no
     /// more and clients wait in the kernel's queue. Unless said, as many as there are descriptors for.
     pub max_connections: Option<usize>,
+    /// Whether bulk is moved within the kernel.
+    pub splice: bool,
+    /// How long a worker looks for more before it sleeps. Every worker is then busy that long after each event.
+    pub spin: Duration,
+    /// TCP's congestion control on the way to the backends; towards the clients it is the listener's.
+    pub congestion_control: Option<String>,
+}
+
+impl Settings {
+    /// What the configuration asks for.
+    pub fn new(proxy: &config::Proxy) -> Self {
+        Self {
+            max_connections: proxy.max_connections,
+            splice: proxy.splice,
+            spin: proxy.spin,
+            congestion_control: proxy.congestion_control.clone(),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max_connections: None, splice: true, spin: Duration::ZERO, congestion_control: None }
+    }
 }
 
 /// What the driver should know at once.
@@ -177,6 +209,7 @@ impl Rejection {
 /// The running data plane. Dropping it cuts every connection; [`stop`](Self::stop) lets them end.
 pub struct Proxy {
     workers: Vec<Handle>,
+    connections_limit: usize,
 }
 
 impl Proxy {
@@ -185,17 +218,16 @@ impl Proxy {
     ///
     /// Until the first [`route`](Self::route) there are no targets, and every connection is closed. `report` is
     /// called by the workers and must not wait for anything. Raises the process's limit of open files to its hard
-    /// limit. Fails when a thread or an epoll can't be had; what had been started then ends.
+    /// limit, and says in the log how many connections that allows. Fails when a thread or an epoll can't be had; what had been started then ends.
     pub fn start(
         mut plan: Plan,
         listeners: Vec<Vec<(usize, TcpListener)>>,
         settings: Settings,
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let descriptors = descriptors::raise_limit();
-        let connections =
-            settings.max_connections.unwrap_or_else(|| descriptors::connections_in(descriptors));
-        let share = connections.div_ceil(listeners.len().max(1)).max(1);
+        let workers = listeners.len().max(1);
+        let connections = descriptors::provide(settings.max_connections, workers, settings.splice);
+        let share = connections.div_ceil(workers).max(1);
         for Timeouts { connect, client, server } in
             plan.services.iter_mut().map(|service| &mut service.timeouts)
         {
@@ -205,12 +237,14 @@ impl Proxy {
             *server = (*server).min(FOREVER);
         }
         let turns = Turns::new(plan.services.len());
-        let common = Arc::new(Common { plan, turns, report: Box::new(report) });
+        let common = Arc::new(Common { plan, settings, turns, report: Box::new(report) });
 
-        let mut proxy = Self { workers: Vec::with_capacity(listeners.len()) };
+        let handles = Vec::with_capacity(listeners.len());
+        let mut proxy = Self { connections_limit: share * workers, workers: handles };
         for (number, listeners) in listeners.into_iter().enumerate() {
             let desk = Arc::new(Desk::new(&common.plan));
-            let (worker, waker) = Worker::new(Arc::clone(&common), Arc::clone(&desk), listeners, share)?;
+            let (worker, waker) =
+                Worker::new(Arc::clone(&common), Arc::clone(&desk), listeners, workers, share)?;
             let thread =
                 std::thread::Builder::new().name(format!("worker {number}")).spawn(move || worker.run())?;
             proxy.workers.push(Handle { desk, waker, thread });
@@ -237,7 +271,11 @@ impl Proxy {
 
     /// Everything counted since the start, summed over the workers.
     pub fn counters(&self) -> Counters {
-        let mut sum = Counters::default();
+        let mut sum = Counters {
+            workers: self.workers.len() as u64,
+            connections_limit: self.connections_limit as u64,
+            ..Counters::default()
+        };
         for worker in &self.workers {
             worker.desk.tally.add_to(&mut sum);
         }
@@ -302,6 +340,7 @@ struct Handle {
 /// What all workers share.
 struct Common {
     plan: Plan,
+    settings: Settings,
     turns: Turns,
     report: Box<dyn Fn(Report) + Send + Sync>,
 }

@@ -10,7 +10,10 @@ use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::net::{RecvFlags, SendFlags};
+use rustix::pipe::{SpliceFlags, splice};
 use socket2::SockRef;
+
+use super::pipes::Pipe;
 
 /// A registered socket that doesn't block.
 ///
@@ -26,12 +29,14 @@ pub(super) struct Side {
     pub(super) readable: bool,
     /// A write may be taken.
     pub(super) writable: bool,
+    /// epoll says when it is writable again.
+    watches_writes: bool,
     /// The other end has said its last byte; everything before it can be read.
     finished: bool,
     /// The socket has an error: a read to the end shows it.
     pub(super) broken: bool,
     /// Urgent data came, at whose mark a read stops: a short one no longer means that there is nothing more.
-    urgent: bool,
+    pub(super) urgent: bool,
     /// A call failed: the other end is gone, or as good as gone.
     pub(super) reset: bool,
 }
@@ -50,25 +55,51 @@ pub(super) enum Read {
 }
 
 impl Side {
-    /// Registers `socket` for everything that can happen to it, once and for all.
-    pub(super) fn register(
+    /// Registers a `socket` that is connected, and so can be written to: that it can be again is asked when it is
+    /// full for the first time, for a socket that is watched for it wakes the worker for nothing now and then.
+    pub(super) fn connected(
         socket: TcpStream,
         registry: &Registry,
         token: Token,
         tag: u32,
     ) -> io::Result<Self> {
-        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-        registry.register(&mut SourceFd(&socket.as_raw_fd()), token, interest)?;
-        Ok(Self {
+        registry.register(&mut SourceFd(&socket.as_raw_fd()), token, READING)?;
+        Ok(Self { writable: true, watches_writes: false, ..Self::new(socket, tag) })
+    }
+
+    /// Registers a `socket` that is connecting, which it says by being writable.
+    pub(super) fn connecting(
+        socket: TcpStream,
+        registry: &Registry,
+        token: Token,
+        tag: u32,
+    ) -> io::Result<Self> {
+        registry.register(&mut SourceFd(&socket.as_raw_fd()), token, READING | Interest::WRITABLE)?;
+        Ok(Self::new(socket, tag))
+    }
+
+    fn new(socket: TcpStream, tag: u32) -> Self {
+        Self {
             socket,
             tag,
             readable: false,
             writable: false,
+            watches_writes: true,
             finished: false,
             broken: false,
             urgent: false,
             reset: false,
-        })
+        }
+    }
+
+    /// Has epoll say when it is writable again, if it is full and that wasn't asked yet.
+    pub(super) fn watch_writes(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        if !self.writable && !self.watches_writes {
+            let interest = READING | Interest::WRITABLE;
+            registry.reregister(&mut SourceFd(&self.socket.as_raw_fd()), token, interest)?;
+            self.watches_writes = true;
+        }
+        Ok(())
     }
 
     /// Remembers what `event` says.
@@ -103,6 +134,42 @@ impl Side {
         }
     }
 
+    /// Moves up to `most` bytes into an empty pipe. Unlike a read, a short one need not have emptied the socket.
+    pub(super) fn splice_into(&mut self, pipe: &Pipe, most: usize) -> Read {
+        match retry(|| Ok(splice(&self.socket, None, &pipe.entrance, None, most, SPLICE)?)) {
+            Ok(0) => Read::End,
+            Ok(count) => Read::Bytes { count, last: false },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Read::Nothing
+            }
+            Err(_) => {
+                self.reset = true;
+                Read::Reset
+            }
+        }
+    }
+
+    /// Moves bytes, of which there are `count`, out of a pipe, and returns how many were taken.
+    pub(super) fn splice_from(&mut self, pipe: &Pipe, count: usize) -> usize {
+        let mut taken = 0;
+        while taken < count {
+            match retry(|| Ok(splice(&pipe.exit, None, &self.socket, None, count - taken, SPLICE)?)) {
+                Ok(0) => break,
+                Ok(more) => taken += more,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.writable = false;
+                    break;
+                }
+                Err(_) => {
+                    self.was_reset();
+                    break;
+                }
+            }
+        }
+        taken
+    }
+
     /// Writes once and returns how much was taken; less than all means that the socket is full.
     ///
     /// With `more`, the kernel waits for what comes next (the FIN) to send it in one segment.
@@ -118,12 +185,17 @@ impl Side {
                 0
             }
             Err(_) => {
-                self.reset = true;
-                // Its last words may be waiting, and the end behind them.
-                self.readable = true;
+                self.was_reset();
                 0
             }
         }
+    }
+
+    /// A write has failed for good.
+    fn was_reset(&mut self) {
+        self.reset = true;
+        // Its last words may be waiting, and the end behind them.
+        self.readable = true;
     }
 
     /// Tells the other end that no more bytes will come.
@@ -189,6 +261,12 @@ fn unacknowledged(socket: &TcpStream) -> io::Result<libc::c_int> {
     let outcome = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if outcome == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
 }
+
+/// What every socket is watched for.
+const READING: Interest = Interest::READABLE.add(Interest::PRIORITY);
+
+/// Neither end waits: what can't be moved at once is moved when epoll says so.
+const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
 /// A request, not an upload: what a rejected client may have said is read away before its socket is closed.
 const FAREWELL_READS: usize = 16;

@@ -7,6 +7,8 @@ use mio::Registry;
 
 use super::attempt::Patience;
 use super::counters::ServiceTally;
+use super::flow::Means;
+use super::pipes::{PIPES, Pipes};
 use super::routes::{Routes, Snapshot};
 use super::{Common, ConnectFailure, Desk, Report};
 use crate::config::Timeouts;
@@ -19,7 +21,7 @@ pub(super) struct Surroundings {
     /// Where new connections go.
     pub(super) snapshot: Arc<Snapshot>,
     patience: Vec<Vec<Patience>>,
-    pub(super) buffer: Box<[u8]>,
+    pub(super) means: Means,
     /// This host ran out of something: no more clients for a while.
     pub(super) exhausted: bool,
     next_tag: u32,
@@ -32,13 +34,14 @@ impl Surroundings {
     pub(super) fn new(registry: Registry, common: Arc<Common>, desk: Arc<Desk>, buffer: usize) -> Self {
         let patience =
             common.plan.services.iter().map(|plan| vec![Patience::default(); plan.backends]).collect();
+        let pipes = Pipes::new(if common.settings.splice { PIPES } else { 0 });
         Self {
             registry,
             common,
             desk,
             snapshot: Arc::new(Snapshot::new(Arc::new(Routes::default()))),
             patience,
-            buffer: vec![0; buffer].into_boxed_slice(),
+            means: Means { buffer: vec![0; buffer].into_boxed_slice(), pipes },
             exhausted: false,
             next_tag: 0,
             now: Instant::now(),

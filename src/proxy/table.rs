@@ -5,13 +5,19 @@ use mio::Token;
 use super::connection::Connection;
 
 /// The connections of one worker. Grows to the most there have been at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
     slots: Vec<Option<Connection>>,
     free: Vec<usize>,
 }
 
 impl Table {
+    /// For up to so many connections.
+    pub(super) fn new(most: usize) -> Self {
+        // Reserved isn't used yet: the kernel gives memory for what is written to.
+        Self { slots: Vec::with_capacity(most.min(RESERVED)), free: Vec::new() }
+    }
+
     /// A slot for the next connection; it is nobody's until [`put`](Self::put).
     pub(super) fn vacant(&mut self) -> usize {
         if let Some(slot) = self.free.pop() {
@@ -49,6 +55,9 @@ impl Table {
         self.slots.len()
     }
 }
+
+/// Most workers never have more connections than this, so that the table needn't move.
+const RESERVED: usize = 65_536;
 
 /// What an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

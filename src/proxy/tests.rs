@@ -1,5 +1,6 @@
 //! The proxy between real sockets on the loopback.
 
+mod bulk;
 mod ending;
 mod enduring;
 mod failing;

@@ -30,8 +30,6 @@ pub(super) struct Worker {
     around: Surroundings,
     /// How many connections it may have.
     limit: usize,
-    /// At its limit, and counted as such.
-    full: bool,
     /// Out of descriptors or memory: no accepting until then.
     paused_until: Option<Instant>,
     /// Stopping; what is open then is cut.
@@ -43,6 +41,10 @@ struct Listener {
     socket: TcpListener,
     /// Somebody may be waiting: an edge came, and accepting has not yet said that nobody is left.
     ready: bool,
+    /// How many connections the service may have on this worker.
+    limit: usize,
+    /// Somebody may be waiting while the worker or the service is at its limit, and it was counted.
+    full: bool,
 }
 
 impl Worker {
@@ -51,6 +53,7 @@ impl Worker {
         common: Arc<Common>,
         desk: Arc<Desk>,
         listeners: Vec<(usize, TcpListener)>,
+        workers: usize,
         limit: usize,
     ) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
@@ -63,19 +66,28 @@ impl Worker {
             poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
         }
         let around = Surroundings::new(poll.registry().try_clone()?, common, desk, BUFFER);
+        let share = |service: usize| {
+            let most = around.common.plan.services[service].max_connections;
+            most.map_or(limit, |most| most.div_ceil(workers).max(1))
+        };
         let listeners = listeners
             .into_iter()
-            .map(|(service, socket)| Listener { service, socket, ready: false })
+            .map(|(service, socket)| Listener {
+                service,
+                socket,
+                ready: false,
+                limit: share(service),
+                full: false,
+            })
             .collect();
         let worker = Self {
             poll,
             listeners,
-            table: Table::default(),
-            timers: Timers::default(),
+            table: Table::new(limit),
+            timers: Timers::new(around.now),
             more: VecDeque::new(),
             around,
             limit,
-            full: false,
             paused_until: None,
             stop_at: None,
         };
@@ -86,7 +98,7 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            match self.poll.poll(&mut events, Some(self.patience())) {
+            match self.wait(&mut events) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
@@ -130,12 +142,26 @@ impl Worker {
         }
     }
 
-    /// How long to wait for events.
+    /// Waits for events, the first while without sleeping if the configuration says so.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let patience = self.patience();
+        let spin = self.around.common.settings.spin.min(patience);
+        if !spin.is_zero() {
+            let end = self.around.now + spin;
+            while Instant::now() < end {
+                self.poll.poll(events, Some(Duration::ZERO))?;
+                if !events.is_empty() {
+                    return Ok(());
+                }
+            }
+        }
+        self.poll.poll(events, Some(patience))
+    }
+
+    /// How long to wait for events, from the beginning of this round on.
     fn patience(&self) -> Duration {
-        let now = Instant::now();
-        if !self.more.is_empty()
-            || (self.may_accept(now) && self.listeners.iter().any(|listener| listener.ready))
-        {
+        let now = self.around.now;
+        if !self.more.is_empty() || self.listeners.iter().any(|listener| self.may_accept(listener, now)) {
             return Duration::ZERO;
         }
         [self.timers.next(), self.paused_until, self.stop_at]
@@ -146,8 +172,14 @@ impl Worker {
             .map_or(BEAT, |patience| patience.min(BEAT))
     }
 
-    fn may_accept(&self, now: Instant) -> bool {
-        self.table.len() < self.limit && self.paused_until.is_none_or(|until| until <= now)
+    fn may_accept(&self, listener: &Listener, now: Instant) -> bool {
+        listener.ready && !self.is_full(listener) && self.paused_until.is_none_or(|until| until <= now)
+    }
+
+    /// Whether no client of this listener may be let in.
+    fn is_full(&self, listener: &Listener) -> bool {
+        let active = self.around.tally(listener.service).active.get();
+        self.table.len() >= self.limit || active >= listener.limit as u64
     }
 
     fn take_orders(&mut self) {
@@ -175,8 +207,7 @@ impl Worker {
             }
             for _ in 0..LAST_TURNS {
                 self.accept();
-                if !self.may_accept(self.around.now) || self.listeners.iter().all(|listener| !listener.ready)
-                {
+                if !self.listeners.iter().any(|listener| self.may_accept(listener, self.around.now)) {
                     break;
                 }
             }
@@ -204,11 +235,10 @@ impl Worker {
 
     fn expire(&mut self) {
         while let Some(slot) = self.timers.due(self.around.now) {
-            let Some(connection) = self.table.get_mut(slot) else { return };
-            let fate = connection.expire(slot, &mut self.around);
-            // It was filed for now: anew, for what it waits for from here on.
-            self.timers.refile(slot, &mut connection.filed, None);
-            self.settle(slot, fate);
+            if let Some(connection) = self.table.get_mut(slot) {
+                let fate = connection.expire(slot, &mut self.around);
+                self.settle(slot, fate);
+            }
         }
     }
 
@@ -217,9 +247,8 @@ impl Worker {
         let Some(connection) = self.table.get_mut(slot) else { return };
         match fate {
             Fate::Open | Fate::More => {
-                let deadline = connection.deadline(&self.around);
-                if connection.filed.is_none_or(|filed| deadline.is_some_and(|deadline| deadline < filed)) {
-                    self.timers.refile(slot, &mut connection.filed, deadline);
+                if let Some(deadline) = connection.deadline(&self.around) {
+                    self.timers.file(slot, deadline);
                 }
                 if fate == Fate::More && !connection.queued {
                     connection.queued = true;
@@ -227,7 +256,7 @@ impl Worker {
                 }
             }
             Fate::Over => {
-                self.timers.refile(slot, &mut connection.filed, None);
+                self.timers.remove(slot);
                 if let Some(connection) = self.table.remove(slot) {
                     connection.close(&self.around);
                 }
@@ -250,14 +279,14 @@ impl Worker {
                 if self.paused_until.is_some() || !self.listeners[index].ready {
                     break;
                 }
-                if self.table.len() >= self.limit {
-                    if !self.full {
-                        self.full = true;
+                let full = self.is_full(&self.listeners[index]);
+                let was_full = std::mem::replace(&mut self.listeners[index].full, full);
+                if full {
+                    if !was_full {
                         self.around.desk.tally.accept_pauses.add(1);
                     }
-                    return;
+                    break;
                 }
-                self.full = false;
                 self.accept_one(index);
             }
         }
@@ -322,6 +351,7 @@ impl Worker {
             if self.table.get_mut(slot).is_some_and(|connection| chosen(connection))
                 && let Some(connection) = self.table.remove(slot)
             {
+                self.timers.remove(slot);
                 self.around.desk.tally.cut.add(1);
                 connection.close(&self.around);
             }

@@ -2,6 +2,8 @@
 //!
 //! Names follow Prometheus' conventions (base units, `_total` for counters, `_info` for gauges that are
 //! always 1), so that `promtool check metrics` has nothing to say. `process_*` are the official clients'.
+//! What the boards of other programs ask for has lists of its own: [`haproxy`](super::haproxy) and
+//! [`keepalived`](super::keepalived).
 
 /// One metric family: what a scrape shows of it before the first series.
 #[derive(Debug)]
@@ -28,15 +30,27 @@ pub(super) enum Kind {
 }
 
 impl Family {
-    const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+    pub(super) const fn counter(
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
         Self { name, kind: Kind::Counter, labels, help }
     }
 
-    const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+    pub(super) const fn gauge(
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
         Self { name, kind: Kind::Gauge, labels, help }
     }
 
-    const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+    pub(super) const fn histogram(
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
         Self { name, kind: Kind::Histogram, labels, help }
     }
 }
@@ -56,11 +70,33 @@ pub(super) const CONFIG_RELOAD: Family = Family::gauge(
     &[],
     "Whether the last attempt to load the configuration succeeded.",
 );
+pub(super) const CONFIG_LOADED: Family = Family::gauge(
+    "chinthe_config_last_reload_success_timestamp_seconds",
+    &[],
+    "When the configuration in use was loaded.",
+);
 pub(super) const READY: Family = Family::gauge(
     "chinthe_ready",
     &[],
     "Whether this node can serve: its listeners accept and a full round of probes is done.",
 );
+pub(super) const NODE_ADMIN: Family = Family::gauge(
+    "chinthe_node_admin_state",
+    &["state"],
+    "What operators want of this node: 1 for the state that holds, 0 for the others.",
+);
+pub(super) const DRIVER_STALLS: Family = Family::counter(
+    "chinthe_driver_stalls_total",
+    &[],
+    "Times the control loop woke so late that it took nobody's silence for a sign of death.",
+);
+pub(super) const DRIVER_LATENESS: Family = Family::histogram(
+    "chinthe_driver_lateness_seconds",
+    &[],
+    "How late the control loop woke for its deadlines.",
+);
+pub(super) const CHECK_UP: Family =
+    Family::gauge("chinthe_check_up", &["check"], "Whether the command of a `[[check]]` succeeds.");
 pub(super) const LOG_DROPPED: Family = Family::counter(
     "chinthe_log_lines_dropped_total",
     &[],
@@ -71,6 +107,21 @@ pub(super) const MEMBERS: Family = Family::gauge(
     &["state"],
     "Members of the cluster as this node sees them, itself included.",
 );
+pub(super) const MEMBERS_EXPECTED: Family = Family::gauge(
+    "chinthe_cluster_expected_members",
+    &[],
+    "Members that the configuration expects: `expected_nodes`, or those it names.",
+);
+pub(super) const MEMBER_TRANSITIONS: Family = Family::counter(
+    "chinthe_member_transitions_total",
+    &["to"],
+    "Changes of other members' states, as this node sees them; brief doubts are not counted.",
+);
+pub(super) const MEMBER_HEARD: Family = Family::gauge(
+    "chinthe_member_last_heard_timestamp_seconds",
+    &["member"],
+    "When another member was last heard directly, to within a second.",
+);
 
 pub(super) const QUORUM_NODES: Family = Family::gauge(
     "chinthe_quorum_nodes",
@@ -80,6 +131,23 @@ pub(super) const QUORUM_NODES: Family = Family::gauge(
 
 pub(super) const VIP_ACTIVE: Family =
     Family::gauge("chinthe_vip_active", &["vip"], "Whether this node holds the VIP.");
+pub(super) const VIP_ELIGIBLE: Family =
+    Family::gauge("chinthe_vip_eligible", &["vip"], "Whether this node holds the VIP or could.");
+pub(super) const VIP_HOLDER: Family = Family::gauge(
+    "chinthe_vip_holder_info",
+    &["vip", "holder"],
+    "Whom this node believes to hold the VIP; always 1, and no series while it believes nobody does.",
+);
+pub(super) const VIP_TERM: Family = Family::gauge(
+    "chinthe_vip_term",
+    &["vip"],
+    "The number of the VIP's latest election that this node knows of.",
+);
+pub(super) const VIP_SINCE: Family = Family::gauge(
+    "chinthe_vip_last_transition_timestamp_seconds",
+    &["vip"],
+    "When the VIP's state on this node last changed, or the daemon started.",
+);
 pub(super) const VIP_PRESENT: Family = Family::gauge(
     "chinthe_vip_address_present",
     &["vip"],
@@ -109,6 +177,11 @@ pub(super) const VIP_ANNOUNCEMENTS: Family = Family::counter(
     "chinthe_vip_announcements_total",
     &["vip", "kind"],
     "Gratuitous ARP packets and unsolicited neighbour advertisements sent.",
+);
+pub(super) const VIP_RESTORED: Family = Family::counter(
+    "chinthe_vip_addresses_restored_total",
+    &["vip"],
+    "Addresses of a VIP held here that somebody else removed and that were added again at once.",
 );
 pub(super) const FAILOVER: Family = Family::histogram(
     "chinthe_failover_duration_seconds",
@@ -141,6 +214,31 @@ pub(super) const BACKEND_DISAGREEMENT: Family = Family::gauge(
     &["service", "backend"],
     "Whether this node's own verdict differs from what the members agree on.",
 );
+pub(super) const BACKEND_WEIGHT: Family = Family::gauge(
+    "chinthe_backend_weight",
+    &["service", "backend"],
+    "The backend's share of new connections beside the others' weights.",
+);
+pub(super) const BACKEND_TRANSITIONS: Family = Family::counter(
+    "chinthe_backend_transitions_total",
+    &["service", "backend", "to"],
+    "Changes of this node's verdict on the backend.",
+);
+pub(super) const BACKEND_SINCE: Family = Family::gauge(
+    "chinthe_backend_last_transition_timestamp_seconds",
+    &["service", "backend"],
+    "When this node's verdict on the backend last changed, or the daemon started.",
+);
+pub(super) const BACKEND_CHECKS: Family = Family::counter(
+    "chinthe_backend_checks_total",
+    &["service", "backend", "result"],
+    "Probes of the backend by this node, by what came of them.",
+);
+pub(super) const BACKEND_CHECK_DURATION: Family = Family::gauge(
+    "chinthe_backend_check_duration_seconds",
+    &["service", "backend"],
+    "How long the backend took to answer this node's last successful probe.",
+);
 pub(super) const BACKEND_CONNECTIONS: Family = Family::counter(
     "chinthe_backend_connections_total",
     &["service", "backend"],
@@ -162,6 +260,16 @@ pub(super) const BACKEND_BYTES: Family = Family::counter(
     "Bytes relayed from clients to the backend (in) and back (out).",
 );
 
+pub(super) const SERVICE_UP: Family = Family::gauge(
+    "chinthe_service_up",
+    &["service"],
+    "Whether this node can serve it: it listens, and a backend is usable.",
+);
+pub(super) const SERVICE_BACKENDS: Family = Family::gauge(
+    "chinthe_service_backends",
+    &["service", "state"],
+    "The service's backends by their state here; what operators took out counts as drain or maint.",
+);
 pub(super) const SERVICE_CONNECTIONS: Family =
     Family::counter("chinthe_service_connections_total", &["service"], "Connections accepted from clients.");
 pub(super) const SERVICE_ACTIVE: Family = Family::gauge(
@@ -183,6 +291,17 @@ pub(super) const SERVICE_CONNECT: Family = Family::histogram(
     "chinthe_service_connect_duration_seconds",
     &["service"],
     "How long successful attempts to connect to a backend took.",
+);
+
+pub(super) const PROXY_LIMIT: Family = Family::gauge(
+    "chinthe_proxy_connections_limit",
+    &[],
+    "Clients' connections that may be open at once, over all services; more wait in the kernel.",
+);
+pub(super) const PROXY_PAUSES: Family = Family::counter(
+    "chinthe_proxy_accept_pauses_total",
+    &[],
+    "Times a worker stopped accepting for a while, having all the connections or descriptors it may have.",
 );
 
 pub(super) const PEER_MESSAGES: Family = Family::counter(
@@ -214,26 +333,21 @@ pub(super) const PROCESS_START: Family = Family::gauge(
 pub(super) const PROCESS_THREADS: Family =
     Family::gauge("process_threads", &[], "Number of OS threads in the process.");
 
-/// The phases of a takeover, as `chinthe_failover_duration_seconds` names them.
-pub(super) mod phase {
-    pub(in crate::telemetry) const DETECT: &str = "detect";
-    pub(in crate::telemetry) const ELECT: &str = "elect";
-    pub(in crate::telemetry) const ASSIGN: &str = "assign";
-    pub(in crate::telemetry) const ANNOUNCE: &str = "announce";
-    pub(in crate::telemetry) const TOTAL: &str = "total";
-    pub(in crate::telemetry) const ALL: [&str; 5] = [DETECT, ELECT, ASSIGN, ANNOUNCE, TOTAL];
-}
-
 /// How another holder can be noticed.
 pub(super) const CONFLICT_SOURCES: [&str; 2] = ["arp", "advertisement"];
 /// How a VIP can be announced.
 pub(super) const ANNOUNCEMENT_KINDS: [&str; 2] = ["garp", "na"];
+/// What the backends of a service can be counted as.
+pub(super) const BACKEND_STATES: [&str; 5] = ["unknown", "up", "down", "drain", "maint"];
+/// What can come of a probe.
+pub(super) const CHECK_RESULTS: [&str; 6] =
+    ["success", "refused", "timeout", "unreachable", "resolve", "other"];
 /// Why a client's connection can be closed unserved.
 pub(super) const CONNECTION_REJECTIONS: [&str; 3] = ["no_backend", "resources", "client_gone"];
 /// Why an attempt to connect can fail.
 pub(super) const CONNECT_FAILURES: [&str; 5] = ["refused", "timeout", "overdue", "unreachable", "other"];
-/// Why a message from the network can be dropped.
-pub(super) const MESSAGE_REJECTIONS: [&str; 12] = [
+/// Why a message from the network can be dropped: what the envelope's reader says, and what gossip leaves out.
+pub(super) const MESSAGE_REJECTIONS: [&str; 15] = [
     "short",
     "version",
     "channel",
@@ -246,9 +360,16 @@ pub(super) const MESSAGE_REJECTIONS: [&str; 12] = [
     "unproven",
     "malformed",
     "name",
+    "busy",
+    "large",
+    "foreign",
 ];
 
 /// Upper bounds of the takeover histogram, in seconds: a planned move takes milliseconds, a crash tenths,
 /// an expired lease seconds, and VRRP's own timers 3.6 s.
-pub(super) const FAILOVER_BOUNDS: [f64; 16] =
-    [0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0];
+pub(super) const FAILOVER_BOUNDS: &[f64] =
+    &[0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0];
+/// Upper bounds of the control loop's lateness, in seconds: a timer is exact to tenths of a millisecond, 15 ms are
+/// a stall at the usual interval, and whole seconds are a host that was paused.
+pub(super) const LATENESS_BOUNDS: &[f64] =
+    &[0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.015, 0.05, 0.25, 1.0, 10.0];

@@ -1,16 +1,22 @@
-//! The counters of this node, and their rendering in Prometheus' text format (0.0.4).
+//! The counters of this node, and everything that a scrape shows.
 //!
-//! What happens rarely (transitions, takeovers, messages between nodes) is counted here. What happens for
+//! What happens rarely (transitions, takeovers, probes, messages between nodes) is counted here. What happens for
 //! every connection is counted where it happens and arrives with the [`Sample`] of a scrape.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
-
-use super::families::{self, Family, phase};
+use super::counts::{BackendCounts, Count, MessageCounts, Phase, ServiceCounts, VipCounts};
+use super::exposition::{Exposition, Page};
+use super::families::{
+    ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, LATENESS_BOUNDS, MESSAGE_REJECTIONS,
+};
+use super::histogram::Histogram;
 use super::sample::Sample;
-use super::sampled;
-use crate::core::{Cause, Transition, VipState};
+use super::trace_id::FailoverTrace;
+use super::{haproxy, keepalived, shown};
+use crate::config;
+use crate::core::{MemberState, Transition, Verdict, VipState};
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -22,27 +28,34 @@ pub const REVISION: &str = match option_env!("CHINTHE_REVISION") {
 
 /// What the series are named after; fixed for the life of a [`Metrics`].
 #[derive(Debug, Clone, Default)]
-pub struct Layout<'a> {
+pub struct Layout {
     /// The program's version.
-    pub version: &'a str,
+    pub version: String,
     /// The source revision it was built from.
-    pub revision: &'a str,
+    pub revision: String,
     /// The configuration's digest, 64 hexadecimal digits.
-    pub config_sha256: &'a str,
-    /// The VIPs' names, in the configuration's order.
-    pub vips: Vec<String>,
+    pub config_sha256: String,
+    /// The cluster's name, which traces are named after.
+    pub cluster: String,
+    /// How much is shown, and for whose boards besides our own.
+    pub options: config::Metrics,
+    /// The VIPs, in the configuration's order.
+    pub vips: Vec<VipLayout>,
     /// The services' names, each with its backends' names, in the configuration's order.
     pub services: Vec<(String, Vec<String>)>,
+    /// The checks' names, in the configuration's order.
+    pub checks: Vec<String>,
 }
 
-/// [`Layout`], kept.
-#[derive(Debug)]
-pub(super) struct Names {
-    pub(super) version: String,
-    pub(super) revision: String,
-    pub(super) config_sha256: String,
-    pub(super) vips: Vec<String>,
-    pub(super) services: Vec<(String, Vec<String>)>,
+/// One VIP of a [`Layout`].
+#[derive(Debug, Clone, Default)]
+pub struct VipLayout {
+    /// Its name.
+    pub name: String,
+    /// The interface that carries it on this node.
+    pub interface: String,
+    /// Its addresses, without their prefixes.
+    pub addresses: Vec<String>,
 }
 
 /// A way that messages between nodes take.
@@ -95,159 +108,156 @@ impl Direction {
 /// The metrics of this node.
 #[derive(Debug)]
 pub struct Metrics {
-    names: Names,
-    registry: Registry,
-    transitions: IntCounterVec,
-    conflicts: IntCounterVec,
-    announcements: IntCounterVec,
-    failover: HistogramVec,
-    messages: IntCounterVec,
-    rejections: IntCounterVec,
+    pub(super) layout: Layout,
+    pub(super) vips: Vec<VipCounts>,
+    pub(super) services: Vec<ServiceCounts>,
+    /// Other members' changes, by the state entered, in the order of [`MemberState::ALL`].
+    pub(super) members: [Count; MemberState::ALL.len()],
+    pub(super) messages: MessageCounts,
+    pub(super) stalls: Count,
+    pub(super) lateness: Histogram,
 }
-
-/// Metrics could not be set up: two of them would have had the same series.
-#[derive(Debug, thiserror::Error)]
-#[error("the metrics can't be registered: {0}")]
-pub struct MetricsError(#[from] prometheus::Error);
 
 impl Metrics {
     /// All families with all of their series, at zero.
-    pub fn new(layout: &Layout<'_>) -> Result<Self, MetricsError> {
-        let registry = Registry::new();
-        let metrics = Self {
-            names: Names {
-                version: layout.version.to_owned(),
-                revision: layout.revision.to_owned(),
-                config_sha256: layout.config_sha256.to_owned(),
-                vips: layout.vips.clone(),
-                services: layout.services.clone(),
-            },
-            transitions: counter(&registry, &families::VIP_TRANSITIONS)?,
-            conflicts: counter(&registry, &families::VIP_CONFLICTS)?,
-            announcements: counter(&registry, &families::VIP_ANNOUNCEMENTS)?,
-            failover: histogram(&registry, &families::FAILOVER, &families::FAILOVER_BOUNDS)?,
-            messages: counter(&registry, &families::PEER_MESSAGES)?,
-            rejections: counter(&registry, &families::PEER_REJECTED)?,
-            registry,
-        };
-        metrics.create_series();
-        Ok(metrics)
+    pub fn new(layout: Layout) -> Self {
+        let backends = |count: usize| (0..count).map(|_| BackendCounts::new()).collect();
+        let service = |(_, names): &(String, Vec<String>)| ServiceCounts { backends: backends(names.len()) };
+        Self {
+            vips: layout.vips.iter().map(|_| VipCounts::new()).collect(),
+            services: layout.services.iter().map(service).collect(),
+            members: Default::default(),
+            messages: MessageCounts::default(),
+            stalls: Count::default(),
+            lateness: Histogram::new(LATENESS_BOUNDS),
+            layout,
+        }
     }
 
     /// Counts a transition and, where it has them, the phases of the takeover.
     pub fn transition(&self, transition: &Transition) {
-        let Some(vip) = self.names.vips.get(transition.vip) else { return };
-        self.transitions
-            .with_label_values(&[vip.as_str(), transition.to.as_str(), transition.cause.as_str()])
-            .inc();
+        let Some(vip) = self.vips.get(transition.vip) else { return };
+        vip.transitions[transition.to as usize][transition.cause as usize].add(1);
+        if transition.from == VipState::Active {
+            vip.released.add(1);
+        }
         if let Some(phases) = transition.phases {
-            self.observe(vip, phase::DETECT, phases.detect);
-            self.observe(vip, phase::ELECT, phases.elect);
-            self.observe(vip, phase::ASSIGN, phases.assign);
+            vip.term.store(transition.term, Ordering::Relaxed);
+            for (phase, duration) in
+                [(Phase::Detect, phases.detect), (Phase::Elect, phases.elect), (Phase::Assign, phases.assign)]
+            {
+                self.observe(transition.vip, phase, duration);
+            }
         }
     }
 
     /// Counts another holder of VIP number `vip`; `source` is `arp` or `advertisement`.
     pub fn conflict(&self, vip: usize, source: &'static str) {
-        let Some(vip) = self.names.vips.get(vip) else { return };
-        self.conflicts.with_label_values(&[vip.as_str(), source]).inc();
+        let Some(vip) = self.vips.get(vip) else { return };
+        add(&vip.conflicts, &CONFLICT_SOURCES, source, 1);
     }
 
     /// Counts `n` announcements of VIP number `vip`; `kind` is `garp` or `na`.
     pub fn announcement(&self, vip: usize, kind: &'static str, n: u64) {
-        let Some(vip) = self.names.vips.get(vip) else { return };
-        self.announcements.with_label_values(&[vip.as_str(), kind]).inc_by(n);
+        let Some(vip) = self.vips.get(vip) else { return };
+        add(&vip.announcements, &ANNOUNCEMENT_KINDS, kind, n);
+    }
+
+    /// Counts an address of VIP number `vip` that somebody else removed and that was added again.
+    pub fn address_restored(&self, vip: usize) {
+        let Some(vip) = self.vips.get(vip) else { return };
+        vip.restored.add(1);
     }
 
     /// Counts the end of a takeover of VIP number `vip`: `announce` from the kernel's acknowledgement of the
     /// address to the first announcement on the wire, `total` from the old holder's last word to there.
     pub fn failover_announced(&self, vip: usize, announce: Duration, total: Duration) {
-        let Some(vip) = self.names.vips.get(vip) else { return };
-        self.observe(vip, phase::ANNOUNCE, announce);
-        self.observe(vip, phase::TOTAL, total);
+        self.observe(vip, Phase::Announce, announce);
+        self.observe(vip, Phase::Total, total);
+    }
+
+    /// Counts a change of another member's state.
+    pub fn member(&self, to: MemberState) {
+        self.members[to as usize].add(1);
+    }
+
+    /// Counts a change of this node's verdict on a backend.
+    pub fn backend(&self, service: usize, backend: usize, to: Verdict) {
+        let Some(backend) = self.backend_counts(service, backend) else { return };
+        backend.transitions[to as usize].add(1);
+        backend.since.is_now();
+    }
+
+    /// Counts a probe of a backend: how long the answer took, or why there was none, which is one of `refused`,
+    /// `timeout`, `unreachable`, `resolve` and `other`.
+    pub fn probed(&self, service: usize, backend: usize, outcome: Result<Duration, &'static str>) {
+        let Some(backend) = self.backend_counts(service, backend) else { return };
+        if let Ok(duration) = outcome {
+            let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+            backend.check_duration.store(nanoseconds, Ordering::Relaxed);
+        }
+        add(&backend.checks, &CHECK_RESULTS, outcome.map_or_else(|reason| reason, |_| "success"), 1);
+    }
+
+    /// Counts a wake-up of the control loop, so much later than its deadline.
+    pub fn late(&self, by: Duration) {
+        self.lateness.observe(by, None);
+    }
+
+    /// Counts a wake-up that was so late that it is a stall.
+    pub fn stalled(&self) {
+        self.stalls.add(1);
     }
 
     /// Counts a message sent, or received and accepted.
     pub fn message(&self, channel: Channel, direction: Direction) {
-        self.messages.with_label_values(&[channel.as_str(), direction.as_str()]).inc();
+        self.messages(channel, direction, 1);
     }
 
     /// Counts several messages.
     pub fn messages(&self, channel: Channel, direction: Direction, count: u64) {
-        self.messages.with_label_values(&[channel.as_str(), direction.as_str()]).inc_by(count);
+        self.messages.passed[channel as usize][direction as usize].add(count);
     }
 
-    /// Counts a message dropped. `reason` is one of `short`, `version`, `channel`, `cluster`, `key`,
-    /// `forged`, `own`, `full`, `replayed`, `unproven`, `malformed` and `name`.
-    pub fn rejected(&self, channel: Channel, reason: &'static str) {
-        self.rejections.with_label_values(&[channel.as_str(), reason]).inc();
+    /// Counts messages dropped. `reason` is one of the envelope's, as in `wire::seal::Reject`, or for gossip
+    /// `busy`, `large` or `foreign`.
+    pub fn rejected(&self, channel: Channel, reason: &'static str, count: u64) {
+        add(&self.messages.rejected[channel as usize], &MESSAGE_REJECTIONS, reason, count);
     }
 
-    /// Everything, in text format 0.0.4, families in the order of their names.
-    pub fn render(&self, sample: &Sample) -> String {
-        let mut gathered = self.registry.gather();
-        gathered.extend(sampled::families(&self.names, sample));
-        gathered.sort_by(|a, b| a.name().cmp(b.name()));
-        let mut text = String::new();
-        for family in gathered {
-            // A family without series (no VIP, no service) has nothing to show, and the encoder refuses it.
-            if !family.get_metric().is_empty() {
-                TextEncoder::new()
-                    .encode_utf8(&[family], &mut text)
-                    .expect("it has a name and series, and a String takes all");
-            }
+    /// Everything, families in the order of their names.
+    pub fn render(&self, format: Exposition, sample: &Sample) -> String {
+        let mut page = Page::new(format);
+        shown::show(&mut page, self, sample);
+        if self.layout.options.haproxy_compat {
+            haproxy::show(&mut page, self, sample);
         }
-        text
+        if self.layout.options.keepalived_compat {
+            keepalived::show(&mut page, self, sample);
+        }
+        page.finish()
     }
 
-    fn observe(&self, vip: &str, phase: &'static str, duration: Duration) {
-        self.failover.with_label_values(&[vip, phase]).observe(duration.as_secs_f64());
+    fn backend_counts(&self, service: usize, backend: usize) -> Option<&BackendCounts> {
+        self.services.get(service)?.backends.get(backend)
     }
 
-    /// A series that appears with its first event hides that event from `increase()`.
-    fn create_series(&self) {
-        for vip in self.names.vips.iter().map(String::as_str) {
-            for (to, cause) in each(VipState::ALL, Cause::ALL) {
-                self.transitions.with_label_values(&[vip, to.as_str(), cause.as_str()]);
-            }
-            for source in families::CONFLICT_SOURCES {
-                self.conflicts.with_label_values(&[vip, source]);
-            }
-            for kind in families::ANNOUNCEMENT_KINDS {
-                self.announcements.with_label_values(&[vip, kind]);
-            }
-            for phase in phase::ALL {
-                self.failover.with_label_values(&[vip, phase]);
-            }
-        }
-        for (channel, direction) in each(Channel::ALL, Direction::ALL) {
-            self.messages.with_label_values(&[channel.as_str(), direction.as_str()]);
-        }
-        for (channel, reason) in each(Channel::ALL, families::MESSAGE_REJECTIONS) {
-            self.rejections.with_label_values(&[channel.as_str(), reason]);
-        }
+    /// The failover that it belongs to is the histogram's exemplar.
+    fn observe(&self, vip: usize, phase: Phase, duration: Duration) {
+        let (Some(layout), Some(counts)) = (self.layout.vips.get(vip), self.vips.get(vip)) else { return };
+        let trace =
+            FailoverTrace::of(&self.layout.cluster, &layout.name, counts.term.load(Ordering::Relaxed));
+        counts.failover[phase as usize].observe(duration, Some(trace));
     }
 }
 
-/// Every pair of the two.
-fn each<A: Copy, B: Copy, const N: usize, const M: usize>(
-    a: [A; N],
-    b: [B; M],
-) -> impl Iterator<Item = (A, B)> {
-    a.into_iter().flat_map(move |a| b.into_iter().map(move |b| (a, b)))
-}
-
-fn counter(registry: &Registry, family: &Family) -> Result<IntCounterVec, MetricsError> {
-    let counter = IntCounterVec::new(Opts::new(family.name, family.help), family.labels)?;
-    registry.register(Box::new(counter.clone()))?;
-    Ok(counter)
-}
-
-fn histogram(registry: &Registry, family: &Family, bounds: &[f64]) -> Result<HistogramVec, MetricsError> {
-    let options = HistogramOpts::new(family.name, family.help).buckets(bounds.to_vec());
-    let histogram = HistogramVec::new(options, family.labels)?;
-    registry.register(Box::new(histogram.clone()))?;
-    Ok(histogram)
+/// Counts under the label's value.
+fn add<const N: usize>(counts: &[Count; N], values: &[&'static str; N], value: &'static str, amount: u64) {
+    let at = values.iter().position(|known| *known == value);
+    debug_assert!(at.is_some(), "`{value}` is in no list of families.rs");
+    if let Some(at) = at {
+        counts[at].add(amount);
+    }
 }
 
 #[cfg(test)]

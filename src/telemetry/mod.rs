@@ -4,14 +4,22 @@
 //! [`log_transition`]); what others count for themselves comes as plain data at the time of a scrape
 //! ([`Sample`]).
 
+mod counts;
+mod exposition;
 mod families;
+mod haproxy;
+mod histogram;
+mod keepalived;
 pub mod log;
 pub mod metrics;
 mod process;
 pub mod sample;
-mod sampled;
+mod shown;
+pub mod trace_id;
 pub mod transition;
 
-pub use metrics::{Channel, Direction, Layout, Metrics, MetricsError, REVISION, VERSION};
-pub use sample::{BackendSample, ConnectDurations, MemberCounts, Sample, ServiceSample, VipSample};
+pub use exposition::Exposition;
+pub use metrics::{Channel, Direction, Layout, Metrics, REVISION, VERSION, VipLayout};
+pub use sample::{BackendSample, ConnectDurations, ProxySample, Sample, ServiceSample, VipSample};
+pub use trace_id::{FailoverTrace, SpanId, TraceId};
 pub use transition::log_transition;

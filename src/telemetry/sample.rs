@@ -4,12 +4,14 @@
 //! scrapes they cost nothing. Lists follow the order of [`Layout`](super::Layout); what a sample lacks is
 //! shown as zero, so that every series exists from the start.
 
-use crate::core::{AdminState, Verdict};
+use std::time::Duration;
 
-/// Upper bounds that `chinthe_service_connect_duration_seconds` has until the proxy's own counts say
-/// otherwise, in seconds: a connect on a LAN takes 0.2 ms, a lost SYN is repeated after 1 and 3 s.
-pub const CONNECT_BOUNDS: [f64; 12] =
-    [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
+use crate::core::{AdminState, MemberState, Verdict};
+
+/// Upper bounds of `chinthe_service_connect_duration_seconds`, in seconds: a connect on a LAN takes 0.2 ms, a lost
+/// SYN is repeated after 1 and 3 s. They are the proxy's.
+pub const CONNECT_BOUNDS: &[f64] =
+    &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
 
 /// The state of this node at one moment.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -18,38 +20,45 @@ pub struct Sample {
     pub ready: bool,
     /// Whether the last attempt to load the configuration succeeded.
     pub config_reload_ok: bool,
+    /// When the configuration in use was loaded, since the epoch.
+    pub config_loaded: Duration,
+    /// What operators want of this node.
+    pub admin: AdminState,
     /// Log lines given up so far.
     pub log_lines_dropped: u64,
-    /// The cluster as this node sees it, itself included.
-    pub members: MemberCounts,
+    /// How many members are in each state, this node included, in the order of [`MemberState::ALL`].
+    pub members: [u64; MemberState::ALL.len()],
+    /// How many members the configuration names.
+    pub members_expected: u64,
+    /// The other members, each with when it was last heard, since the epoch.
+    pub heard: Vec<(String, Duration)>,
+    /// Whether each check succeeds; `None` before its first result.
+    pub checks: Vec<Option<bool>>,
     /// How many nodes are expected, needed and present, where a majority has to agree.
     pub majority: [u64; 3],
     /// One for each VIP.
     pub vips: Vec<VipSample>,
+    /// What the proxy has over all services.
+    pub proxy: ProxySample,
     /// One for each service.
     pub services: Vec<ServiceSample>,
 }
 
-/// How many members are in each state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MemberCounts {
-    /// Heard from lately.
-    pub alive: u64,
-    /// Silent for longer than they should be.
-    pub suspect: u64,
-    /// Given up.
-    pub dead: u64,
-    /// Gone by their own word.
-    pub left: u64,
-}
-
 /// One VIP on this node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VipSample {
     /// Whether this node holds it.
     pub active: bool,
+    /// Whether this node holds it or could.
+    pub eligible: bool,
     /// Whether the kernel has all of its addresses.
     pub address_present: bool,
+    /// Whom this node believes to hold it.
+    pub holder: Option<String>,
+    /// The number of the latest election that is known of.
+    pub term: u32,
+    /// When its state here last changed, since the epoch.
+    pub since: Duration,
     /// The configured priority.
     pub base_priority: u8,
     /// The priority with all weights.
@@ -58,9 +67,22 @@ pub struct VipSample {
     pub grants: u64,
 }
 
+/// The proxy as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProxySample {
+    /// Threads that move bytes.
+    pub workers: u64,
+    /// Clients' connections that may be open at once.
+    pub connections_limit: u64,
+    /// How often a worker stopped accepting for a while.
+    pub accept_pauses: u64,
+}
+
 /// One service's traffic since the start.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ServiceSample {
+    /// Whether this node can serve it.
+    pub up: bool,
     /// Connections accepted.
     pub connections_total: u64,
     /// Connections open.
@@ -80,12 +102,11 @@ pub struct ServiceSample {
 /// A histogram as its owner counts it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ConnectDurations {
-    /// Upper bound in seconds (finite, ascending), and how many took no longer than that.
-    pub buckets: Vec<(f64, u64)>,
-    /// All durations together, in seconds.
-    pub sum: f64,
-    /// How many there were.
-    pub count: u64,
+    /// How many were at most as long as the bound of the same index in [`CONNECT_BOUNDS`], and longer than the one
+    /// before; one more for those beyond every bound.
+    pub buckets: Vec<u64>,
+    /// All durations together.
+    pub sum: Duration,
 }
 
 /// One backend, as this node sees and uses it.
@@ -93,10 +114,12 @@ pub struct ConnectDurations {
 pub struct BackendSample {
     /// Whether new connections go there.
     pub up: bool,
-    /// Whether it is up by this node's own probes.
-    pub check_up: bool,
-    /// What operators want of it.
+    /// What this node's own probes say.
+    pub verdict: Verdict,
+    /// What operators want of it; `None` while nobody knows.
     pub admin: Option<AdminState>,
+    /// Its share of new connections.
+    pub weight: u16,
     /// How many members say what of it, in the order of [`Verdict::ALL`].
     pub views: [u64; Verdict::ALL.len()],
     /// This node's own verdict differs from what the members agree on.
@@ -111,4 +134,15 @@ pub struct BackendSample {
     pub bytes_in: u64,
     /// Bytes from the backend.
     pub bytes_out: u64,
+}
+
+impl BackendSample {
+    /// What it counts as among its service's backends.
+    pub(super) fn state(&self) -> &'static str {
+        match (self.admin, self.verdict) {
+            (Some(AdminState::Drain), _) => "drain",
+            (Some(AdminState::Maint), _) => "maint",
+            (Some(AdminState::Ready) | None, verdict) => verdict.as_str(),
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! What encodes: bytes to types and back. No sockets, no clock; decoding never panics.
 
 pub mod arp;
+pub mod beacon;
 pub mod message;
+pub mod ndp;
 pub mod seal;
 
 use crate::core::{MemberId, VipId};

@@ -420,9 +420,8 @@ impl Envelope {
                 Some(_) | None => return Err(Reject::Full),
             };
         }
-        let key = self.keyring.key(self.sealer.channel, sender);
         Ok(self.senders.entry(sender).or_insert_with(|| Sender {
-            cipher: XChaCha20Poly1305::new(&key.into()),
+            cipher: XChaCha20Poly1305::new(&self.keyring.key(self.sealer.channel, sender).into()),
             boot: None,
             highest: 0,
             seen: 0,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use chinthe::lab::{Lab, LabError, Sandbox};
 
 use crate::harness::{Outcome, Test};
-use crate::scene::{self, FAILOVER, LEASE, PATIENCE, Scene, has_vip, sum};
+use crate::scene::{self, FAILOVER, PATIENCE, Scene, has_vip, sum};
 
 pub(crate) const TESTS: &[Test] = &[
     Test::inside("failover::a_daemon_that_is_asked_to_stop_hands_the_vip_over", a_stopping_daemon_hands_over),
@@ -15,7 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test::inside("failover::backends_that_refuse_one_node_move_the_vip", backends_that_refuse_one_node),
     Test::inside("failover::backends_silent_towards_one_node_move_the_vip", backends_silent_towards_one_node),
     Test::inside(
-        "failover::a_daemon_killed_with_its_guard_loses_the_vip_by_its_lease",
+        "failover::a_daemon_killed_with_its_guard_loses_the_vip_by_the_fence",
         killed_with_its_guard,
     ),
     Test::inside("failover::an_interface_that_vanishes_moves_the_vip", an_interface_that_vanishes),
@@ -105,8 +105,8 @@ fn backends_silent_towards_one_node(sandbox: Sandbox) -> Outcome {
 
 fn killed_with_its_guard(sandbox: Sandbox) -> Outcome {
     let scene = scene::start(sandbox)?;
-    scene.moves_to("ha2", LEASE, |lab| lab.node("ha1")?.kill9_both())?;
-    assert!(!has_vip(scene.lab.machine("ha1")?), "the lease has run out");
+    scene.moves_to("ha2", FAILOVER, |lab| lab.node("ha1")?.kill9_both())?;
+    assert!(has_vip(scene.lab.machine("ha1")?), "its lease runs on");
     comes_home(scene, |lab| lab.node("ha1")?.start())
 }
 

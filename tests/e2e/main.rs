@@ -6,12 +6,18 @@
 
 mod administration;
 mod backends;
+mod boards;
 mod cluster;
 mod failover;
+mod fence;
+mod full_rate;
+mod guard;
 mod harness;
+mod ipv6;
 mod lab;
 mod left_behind;
 mod logs;
+mod nftables;
 mod node;
 mod pair;
 mod prometheus;
@@ -39,6 +45,10 @@ fn main() -> ExitCode {
             left_behind::TESTS,
             pair::TESTS,
             failover::TESTS,
+            fence::TESTS,
+            guard::TESTS,
+            ipv6::TESTS,
+            full_rate::TESTS,
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,
@@ -50,6 +60,7 @@ fn main() -> ExitCode {
             words::TESTS,
             thirty::TESTS,
             prometheus::TESTS,
+            boards::TESTS,
             quorum::TESTS,
         ]
         .concat(),

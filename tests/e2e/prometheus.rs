@@ -17,37 +17,34 @@ use crate::scene::{CHINTHE, FAILOVER, PATIENCE, Scene};
 pub(crate) const TESTS: &[Test] = &[
     Test::inside("prometheus::one_active_node_of_five_before_and_after_a_failover", one_active_node_of_five),
     Test::inside("prometheus::promtool_finds_nothing_to_complain_about", promtool_is_content),
+    Test::outside("prometheus::the_rules_pass_their_own_tests", rules_pass),
 ];
 
 /// Where Prometheus answers, on the hub's loopback.
 const PORT: u16 = 9090;
 
+/// A Prometheus that looks more often than people would have it.
+pub(crate) const QUICK: &str =
+    "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\n";
+
 /// The nodes' admin servers, reachable from the hub.
-const ADMIN: &str = "\n[admin]\nlisten = \"0.0.0.0:7781\"\n";
+pub(crate) const ADMIN: &str = "\n[admin]\nlisten = \"0.0.0.0:7781\"\n";
 
 /// A Prometheus, which ends with this.
-struct Prometheus(Child);
+pub(crate) struct Prometheus(Child);
 
 impl Prometheus {
-    /// Starts it in the lab's hub, with `folder` for all that it writes.
-    fn start(lab: &Lab, folder: &Path) -> Result<Self, Box<dyn std::error::Error>> {
+    /// Starts it in the lab's hub with this configuration, and `folder` for all that it writes.
+    pub(crate) fn start(folder: &Path, configuration: &str) -> Result<Self, Box<dyn std::error::Error>> {
         fs::create_dir(folder)?;
-        let targets: Vec<String> =
-            lab.nodes().iter().map(|node| format!("'{}:7781'", node.machine().address())).collect();
         let config = folder.join("prometheus.yml");
-        fs::write(
-            &config,
-            format!(
-                "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\nscrape_configs:\n- job_name: chinthe\n  \
-                 static_configs:\n  - targets: [{}]\n",
-                targets.join(", ")
-            ),
-        )?;
+        fs::write(&config, configuration)?;
         let log = fs::File::create(folder.join("log"))?;
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{PORT}"))
+            .arg("--enable-feature=exemplar-storage")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -56,12 +53,22 @@ impl Prometheus {
     }
 
     /// What it answers to a query that comes to one number.
-    fn number(query: &str) -> Option<f64> {
-        let path = format!("/api/v1/query?query={}", encoded(query));
-        let answer = ask(&path).ok()?;
-        let (_, body) = answer.split_once("\r\n\r\n")?;
-        let answer: Value = serde_json::from_str(body).ok()?;
-        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    pub(crate) fn number(query: &str) -> Option<f64> {
+        let answer = Self::api("query", &[("query", query)]).ok()?;
+        answer["result"][0]["value"][1].as_str()?.parse().ok()
+    }
+
+    /// What `/api/v1/…` answers to these parameters; what it says is wrong with them is an error.
+    pub(crate) fn api(path: &str, parameters: &[(&str, &str)]) -> io::Result<Value> {
+        let parameters: Vec<String> =
+            parameters.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let answer = ask(&format!("/api/v1/{path}?{}", parameters.join("&")))?;
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        let mut answer: Value = serde_json::from_str(body)?;
+        match answer["status"].as_str() {
+            Some("success") => Ok(answer["data"].take()),
+            _ => Err(io::Error::other(format!("{path}: {answer}"))),
+        }
     }
 }
 
@@ -96,7 +103,7 @@ fn encoded(query: &str) -> String {
 }
 
 /// Whether a program of Prometheus is here; where it isn't, the test is passed over, unless everything is required.
-fn is_here(program: &str) -> Result<bool, LabError> {
+pub(crate) fn is_here(program: &str) -> Result<bool, LabError> {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     match found {
         Ok(_) => Ok(true),
@@ -117,7 +124,15 @@ fn one_active_node_of_five(sandbox: Sandbox) -> Outcome {
     let text = file(&[SEED], "2s", ADMIN);
     let lab = Lab::builder(sandbox).program(CHINTHE).nodes(5).config(ConfigSource::Text(text)).start()?;
     let folder = lab.logs().with_file_name("prometheus");
-    let prometheus = Prometheus::start(&lab, &folder)?;
+    let targets: Vec<String> =
+        lab.nodes().iter().map(|node| format!("'{}:7781'", node.machine().address())).collect();
+    let prometheus = Prometheus::start(
+        &folder,
+        &format!(
+            "{QUICK}scrape_configs:\n- job_name: chinthe\n  static_configs:\n  - targets: [{}]\n",
+            targets.join(", ")
+        ),
+    )?;
     let scene = Scene::watch(lab)?;
     let sees = |what: &str, query: &str, wanted: f64| {
         let mut last = None;
@@ -165,6 +180,19 @@ fn promtool_is_content(sandbox: Sandbox) -> Outcome {
         let output = promtool.wait_with_output()?;
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success() && said.trim().is_empty(), "{}:\n{said}", node.name());
+    }
+    Ok(())
+}
+
+fn rules_pass() -> Outcome {
+    if !is_here("promtool")? {
+        return Ok(());
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");
+    for arguments in [["check", "rules", "rules.yml"], ["test", "rules", "rules-test.yml"]] {
+        let output = Command::new("promtool").args(arguments).current_dir(&folder).output()?;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{arguments:?}:\n{said}");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use chinthe::lab::{LabError, Sandbox};
 use rustix::process::{Signal, kill_process, test_kill_process};
 
 use crate::harness::{Outcome, Test};
-use crate::scene::{self, FAILOVER, LEASE, PATIENCE, Scene, has_vip};
+use crate::scene::{self, FAILOVER, PATIENCE, Scene, has_vip};
 
 pub(crate) const TESTS: &[Test] = &[
     Test::inside("restart::a_restart_leaves_no_stray_address", a_restart_leaves_no_stray_address),
@@ -124,8 +124,8 @@ fn a_hung_daemon_loses_the_vip(sandbox: Sandbox) -> Outcome {
 fn a_frozen_node_loses_the_vip(sandbox: Sandbox) -> Outcome {
     let scene = scene::start(sandbox)?;
     let ha1 = scene.node("ha1")?;
-    scene.moves_to("ha2", LEASE, |lab| lab.node("ha1")?.stop_both())?;
-    assert!(!has_vip(ha1.machine()), "its lease has run out");
+    scene.moves_to("ha2", FAILOVER, |lab| lab.node("ha1")?.stop_both())?;
+    scene.lab.wait_for("its lease to run out", PATIENCE, || !has_vip(ha1.machine()))?;
     scene.moves_to("ha1", FAILOVER, |lab| lab.node("ha1")?.cont())?;
     scene.await_home()?;
     scene.assert_one_answerer();

@@ -1,7 +1,7 @@
 //! The scene of most tests: the post's cluster with its daemons up, a client that never stops asking, and a witness.
 
 use std::error::Error;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use chinthe::lab::{Builder, ConfigSource, Failure, Lab, LabError, Machine, Node, ProbePlan, Prober};
@@ -52,8 +52,13 @@ impl Scene {
 
     /// Looks on at a cluster that has been started already; it returns when ha1 is the holder.
     pub(crate) fn watch(lab: Lab) -> Result<Self, LabError> {
-        let witness = lab.witness(VIP)?;
-        let prober = lab.prober(ProbePlan::of(TARGET))?;
+        Self::watch_at(lab, TARGET.into())
+    }
+
+    /// The same, at another VIP.
+    pub(crate) fn watch_at(lab: Lab, target: SocketAddr) -> Result<Self, LabError> {
+        let witness = lab.witness(target.ip())?;
+        let prober = lab.prober(ProbePlan::of(target))?;
         let scene = Self { prober, witness, lab };
         scene.await_home()?;
         Ok(scene)
@@ -163,5 +168,10 @@ pub(crate) fn sum(node: &Node, family: &str, labels: &[&str]) -> Result<f64, Lab
 
 /// Whether the machine's kernel has the VIP: only an address of its own can be bound.
 pub(crate) fn has_vip(machine: &Machine) -> bool {
-    machine.space().within(|| UdpSocket::bind((VIP, 0))).is_ok()
+    has_address(machine, VIP.into())
+}
+
+/// Whether it has an address at all.
+pub(crate) fn has_address(machine: &Machine, address: IpAddr) -> bool {
+    machine.space().within(|| UdpSocket::bind((address, 0))).is_ok()
 }

@@ -255,6 +255,11 @@ fn stands(world: &World, index: usize) -> Option<u8> {
     if !machine.daemon_runs() || !machine.link {
         return None;
     }
+    // Somebody has removed the address there again and again: for a while it stands back.
+    let barred = |daemon: &crate::daemon::Daemon| daemon.core.elections()[0].is_barred(world.local(index));
+    if machine.daemon.as_ref().is_some_and(barred) {
+        return None;
+    }
     let service = machine.reaches.iter().zip(&world.backends).any(|(reaches, serves)| *reaches && *serves);
     let service =
         machine.node.service.map(|w| crate::machine::weight_of(w, false).contribution(Some(service)));

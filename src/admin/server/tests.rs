@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 mod changing;
 
 use super::*;
-use crate::admin::{Target, bind_socket, bind_tcp, fetch_status, status};
+use crate::admin::{Target, bind_socket, bind_tcp, fetch_status, status, targets};
 
 /// Long enough for any answer on a busy machine; only a failing test waits for it.
 const AT_LAST: Duration = Duration::from_secs(20);
@@ -96,7 +96,8 @@ fn sources(metrics: fn() -> String) -> Sources {
     });
     let standby = Arc::new(standby);
     Sources {
-        metrics: Box::new(metrics),
+        metrics: Box::new(move |_| metrics()),
+        targets: Box::new(|| targets::groups("myweb", &[("ha1".into(), "192.0.2.1:7781".into())].into())),
         status: Box::new(move || Arc::clone(&standby)),
         alive: Box::new(|| Err("worker 1 is stuck".to_owned())),
         ready: Box::new(|| vec![("listeners".to_owned(), true), ("probes".to_owned(), false)]),
@@ -136,6 +137,25 @@ fn metrics_come_as_text() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{answer}");
     assert_eq!(body(&answer), "metric 1\n");
+}
+
+#[test]
+fn metrics_come_as_open_metrics_to_those_who_ask_for_it() {
+    let server = Server::start("open-metrics");
+    let answer = server.ask(
+        "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\n\r\n",
+    );
+    let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+    assert!(answer.contains(kind), "{answer}");
+}
+
+#[test]
+fn targets_are_the_document_that_prometheus_discovers_by() {
+    let server = Server::start("targets");
+    let answer = server.get("/api/v1/prometheus/targets");
+    assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
+    let document = r#"[{"targets":["192.0.2.1:7781"],"labels":{"cluster":"myweb","node":"ha1"}}]"#;
+    assert_eq!(body(&answer).trim_end(), document);
 }
 
 #[test]

@@ -10,6 +10,10 @@ use crate::core::transition::{Cause, VipState};
 /// go on for longer, and two holders that answered each other's would fill the network.
 const DEFENCE: Duration = Duration::from_secs(1);
 
+/// A node on which somebody removes the address again and again is no candidate for so long: it would only lose it
+/// again.
+const BARRED: Duration = Duration::from_secs(30);
+
 impl Election {
     /// Takes in an event. [`Election::step`] follows it.
     pub(in crate::core) fn handle(&mut self, event: Event, around: &Surroundings<'_>, out: &mut Orders) {
@@ -138,6 +142,9 @@ impl Election {
                 hold
             }
             (Hold::Holding { .. }, Event::LetGo { cause }) => {
+                if cause == Cause::AddressRemoved {
+                    self.barred_until = Some(around.now + BARRED);
+                }
                 self.released(None, cause, around, out);
                 return;
             }

@@ -1,20 +1,33 @@
 //! Keeps the leases of held addresses, without ever waiting for it.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::Guard;
+use crate::core::Time;
 use crate::guard::clock::now;
 use crate::guard::held::REFRESH;
 
 /// What became of one address.
-type Outcome = Result<(), (Ipv4Addr, io::Error)>;
+struct Outcome {
+    vip: usize,
+    address: IpAddr,
+    result: io::Result<()>,
+}
+
+/// What became of all of them.
+pub(super) struct Outcomes {
+    /// When they were asked for.
+    leased_at: Time,
+    each: Vec<Outcome>,
+}
+
 /// Leases being refreshed.
-pub(super) type Refreshing = Pin<Box<dyn Future<Output = Vec<Outcome>>>>;
+pub(super) type Refreshing = Pin<Box<dyn Future<Output = Outcomes>>>;
 
 impl Guard {
     /// Refreshes all leases in one go: out of step, the kernel may keep one for a second longer.
@@ -25,36 +38,47 @@ impl Guard {
         if now() < self.refresh_at || self.refreshing.is_some() {
             return;
         }
-        self.refresh_at = now() + REFRESH;
-        let held = self.vips.iter().filter(|vip| vip.hold.is_some());
-        let leases =
-            held.flat_map(|vip| vip.addresses.iter().map(|a| (self.interfaces[vip.interface].index, *a)));
+        let leased_at = now();
+        self.refresh_at = leased_at + REFRESH;
+        self.refresh_fence();
+        let held = self.vips.iter().enumerate().filter(|(_, vip)| vip.hold.is_some());
+        let leases = held.flat_map(|(at, vip)| vip.addresses.iter().map(move |address| (at, vip, *address)));
         let requests: Vec<_> = leases
-            .map(|(interface, address)| {
-                let request = self.kernel.add(interface, address);
-                async move { request.await.map_err(|error| (address, error)) }
+            .map(|(vip, known, address)| {
+                let request = self.kernel.add(self.interfaces[known.interface].index, address);
+                async move { Outcome { vip, address, result: request.await } }
             })
             .collect();
         if requests.is_empty() {
             return;
         }
-        let mut all: Refreshing = Box::pin(join_all(requests));
+        let mut all: Refreshing = Box::pin(join_all(requests).map(move |each| Outcomes { leased_at, each }));
         match all.as_mut().now_or_never() {
-            Some(outcomes) => self.refreshed(outcomes),
+            Some(outcomes) => self.refreshed(&outcomes),
             None => self.refreshing = Some(all),
         }
     }
 
-    pub(super) fn refreshed(&mut self, outcomes: Vec<Outcome>) {
+    /// What the kernel has acknowledged holds on; what it has refused ends with the lease that it has.
+    pub(super) fn refreshed(&mut self, outcomes: &Outcomes) {
         self.refreshing = None;
-        for (address, error) in outcomes.into_iter().filter_map(Result::err) {
-            self.trouble(&format!("{address} can't be refreshed: {error}"));
+        let mut refused: Vec<usize> = Vec::new();
+        for Outcome { vip, address, result } in &outcomes.each {
+            if let Err(error) = result {
+                self.trouble(&format!("{address} can't be refreshed: {error}"));
+                refused.push(*vip);
+            }
+        }
+        for Outcome { vip, .. } in outcomes.each.iter().filter(|outcome| !refused.contains(&outcome.vip)) {
+            if let Some(hold) = &mut self.vips[*vip].hold {
+                hold.leased(outcomes.leased_at);
+            }
         }
     }
 }
 
 /// What it comes to, if there is any; otherwise nothing ever.
-pub(super) async fn some(refreshing: &mut Option<Refreshing>) -> Vec<Outcome> {
+pub(super) async fn some(refreshing: &mut Option<Refreshing>) -> Outcomes {
     match refreshing {
         Some(refreshing) => refreshing.await,
         None => std::future::pending().await,

@@ -1,17 +1,18 @@
 //! What a guard does before its loop: finds the interfaces, opens their sockets, and removes what an earlier life
-//! left on them.
+//! left on them, unless it is to be held on.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
+use crate::core::Time;
 use crate::guard::address::Kernel;
-use crate::guard::announce::ArpSocket;
-use crate::guard::channel::awaitable;
+use crate::guard::clock::now;
 use crate::guard::echo::Echo;
 use crate::guard::held::{Interface, Vip};
+use crate::guard::neighbours::Neighbours;
 use crate::guard::protocol::Start;
 
-/// Finds the interfaces, opens their sockets and removes what an earlier life left.
+/// Finds the interfaces, opens their sockets and removes what an earlier life left, but for what is inherited.
 pub(super) async fn prepare(
     kernel: &Kernel,
     start: &Start,
@@ -28,7 +29,8 @@ pub(super) async fn prepare(
             }
         };
         vips.push(Vip::new(vip.id, vip.addresses.clone(), interface));
-        for address in &vip.addresses {
+        let inherits = vip.inherited.is_some_and(|(until, _)| now() < Time::from_nanos(until));
+        for address in vip.addresses.iter().filter(|_| !inherits) {
             kernel
                 .remove(interfaces[interface].index, *address)
                 .await
@@ -47,17 +49,16 @@ async fn open_interface(kernel: &Kernel, name: &str, start: &Start) -> Result<In
             (error, hint)
         },
     )?;
-    let arp = ArpSocket::open(link.index).and_then(awaitable);
-    let arp = arp.map_err(|error| refused(&error, "open a packet socket"))?;
-    let echo = Echo::open(name).map_err(|error| refused(&error, "open a raw socket"))?;
     let addresses =
         kernel.addresses(link.index).await.map_err(|error| refused(&error, "read the addresses"))?;
-    let vip = |address: &Ipv4Addr| start.vips.iter().any(|v| v.addresses.contains(address));
-    let own = addresses.iter().find(|a| IpAddr::V4(**a) == start.address);
-    // Without an address of its own a question is a probe, RFC 5227 section 2.1.1.
-    let own_address =
-        own.or_else(|| addresses.iter().find(|a| !vip(a))).copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
-    Ok(Interface { index: link.index, name: link.name, mac: link.mac, up: link.up, own_address, arp, echo })
+    let is_vip = |address: &IpAddr| start.vips.iter().any(|v| v.addresses.contains(address));
+    let mut own: Vec<IpAddr> = addresses.into_iter().filter(|address| !is_vip(address)).collect();
+    own.sort_by_key(|address| *address != start.address);
+    let ipv6 = start.vips.iter().any(|v| v.interface == name && v.addresses.iter().any(IpAddr::is_ipv6));
+    let neighbours = Neighbours::open(link.index, link.mac, &own, ipv6)
+        .map_err(|error| refused(&error, "open a packet socket"))?;
+    let echo = Echo::open(name, ipv6).map_err(|error| refused(&error, "open a raw socket"))?;
+    Ok(Interface { index: link.index, name: link.name, mac: link.mac, up: link.up, neighbours, echo })
 }
 
 fn refused(error: &io::Error, what: &str) -> (String, String) {

@@ -220,21 +220,21 @@ fn address(instance: &mut Instance, entry: &Statement, remarks: &mut Remarks<'_>
     let written = entry.keyword();
     let (host, prefix) =
         written.split_once('/').map_or((written, None), |(host, prefix)| (host, Some(prefix)));
-    let fits = prefix.is_none_or(|prefix| prefix.parse::<u8>().is_ok_and(|bits| (1..=32).contains(&bits)));
-    match host.parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) if fits && !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast() => {
-            if !instance.addresses.iter().any(|known| known.split('/').next() == Some(host)) {
-                instance.addresses.push(written.to_owned());
-            }
-        }
-        Ok(IpAddr::V6(_)) => {
-            remarks.left_out(entry.line, format!("{written}: IPv6 addresses are not available yet"));
-            return;
-        }
-        _ => {
-            remarks.left_out(entry.line, format!("{} is no address that can be held", shown(&entry.words)));
-            return;
-        }
+    let fits = |longest: u8| {
+        prefix.is_none_or(|prefix| prefix.parse::<u8>().is_ok_and(|bits| (1..=longest).contains(&bits)))
+    };
+    let holdable = match host.parse::<IpAddr>() {
+        Ok(ip) if ip.is_unspecified() || ip.is_multicast() => false,
+        Ok(IpAddr::V4(ip)) => fits(32) && !ip.is_broadcast(),
+        Ok(IpAddr::V6(ip)) => fits(128) && !ip.is_unicast_link_local() && ip.to_ipv4_mapped().is_none(),
+        Err(_) => false,
+    };
+    if !holdable {
+        remarks.left_out(entry.line, format!("{} is no address that can be held", shown(&entry.words)));
+        return;
+    }
+    if !instance.addresses.iter().any(|known| known.split('/').next() == Some(host)) {
+        instance.addresses.push(written.to_owned());
     }
     let mut options = entry.words[1..].iter().map(|word: &Word| word.text.as_str());
     while let Some(option) = options.next() {
@@ -248,7 +248,8 @@ fn address(instance: &mut Instance, entry: &Statement, remarks: &mut Remarks<'_>
             }
             "brd" | "broadcast" | "scope" => {
                 options.next();
-                remarks.note(entry.line, format!("`{option}` isn't needed: the address is held as /32"));
+                remarks
+                    .note(entry.line, format!("`{option}` isn't needed: the address is held as /32 or /128"));
             }
             "label" => {
                 let label = options.next().unwrap_or_default();

@@ -26,8 +26,15 @@ impl Driver {
             Output::Release { vip } => self.ask(|guard| guard.release(vip)),
             Output::Announce { vip } => self.order(|guard| guard.announce(vip)),
             Output::ProbeAddress { vip, mac } => self.ask(|guard| guard.probe(vip, mac)),
-            Output::RoutesChanged => self.route(),
+            Output::RoutesChanged => {
+                self.news = true;
+                self.route();
+            }
             Output::BackendChanged { service, backend, change } => {
+                self.news = true;
+                if change.from != change.to {
+                    self.metrics.backend(service, backend, change.to);
+                }
                 let (service, backend) = self.names(service, backend);
                 let (from, to) = (change.from.as_str(), change.to.as_str());
                 tracing::info!(service, backend, from, to, "backend");

@@ -10,6 +10,7 @@ use super::Driver;
 use crate::core::{Input, MemberId, MemberState, Verdict};
 use crate::guard::clock;
 use crate::node::directory::{self, Clocks};
+use crate::node::targets;
 use crate::peers::gossip::{Directory, Gossip, LEFT, News, STATE};
 use crate::telemetry::{self, Channel, Direction};
 use crate::wire::member_id;
@@ -63,9 +64,7 @@ impl Driver {
             }
             News::Rejected(reason) => self.rejected(crate::wire::seal::Channel::Gossip, reason),
             News::Dropped { why, count } => {
-                for _ in 0..count.min(1000) {
-                    self.metrics.rejected(Channel::Gossip, why.as_str());
-                }
+                self.metrics.rejected(Channel::Gossip, why.as_str(), count);
                 tracing::debug!(reason = why.as_str(), count, "gossip left something out");
             }
             News::Died { restarts } => tracing::warn!(restarts, "gossip has died, and is started again"),
@@ -73,6 +72,7 @@ impl Driver {
     }
 
     fn hear_directory(&mut self, directory: &Directory) {
+        self.news |= self.targets.hear(directory, clock::now());
         let clocks = Clocks { wall: wall_clock(), now: clock::now() };
         for (name, entry) in &directory.members {
             let id = member_id(name);
@@ -108,7 +108,7 @@ impl Driver {
     /// Once everybody who is heard has also said by gossip what there is to know, this node may serve.
     ///
     /// Either may come first: the advertisement or the gossip.
-    fn sync(&mut self) {
+    pub(super) fn sync(&mut self) {
         if self.hearsay.synced {
             return;
         }
@@ -123,10 +123,10 @@ impl Driver {
 
     /// Publishes what has changed.
     pub(super) fn gossip(&mut self) {
-        self.sync();
         let Some(gossip) = &self.hearsay.gossip else { return };
         let me = member_id(&self.identity.name);
-        let own = directory::own(&self.core, &self.config, me, &self.digest, telemetry::VERSION);
+        let admin = targets::reachable(self.config.admin.listen, self.identity.address);
+        let own = directory::own(&self.core, &self.config, me, &self.digest, telemetry::VERSION, admin);
         for (key, value) in &own {
             if self.hearsay.told.get(key) != Some(value) {
                 gossip.publish(key.clone(), value.clone());

@@ -75,7 +75,11 @@ fn a_reset_by_the_backend_reaches_the_client() {
     let (backend, connections) = Backend::handing_over();
     let service = Service::start(&[(backend.address, 1)]);
     let mut client = service.connect();
-    reset(connections.recv_timeout(LONG).unwrap());
+    let mut server = connections.recv_timeout(LONG).unwrap();
+    // The proxy has seen by then that they are connected.
+    client.write_all(b"a").unwrap();
+    server.read_exact(&mut [0]).unwrap();
+    reset(server);
     assert_eq!(end_of(&mut client), Some(ErrorKind::ConnectionReset));
     service.wait_for_silence();
 }
@@ -84,8 +88,10 @@ fn a_reset_by_the_backend_reaches_the_client() {
 fn a_reset_by_the_client_reaches_the_backend() {
     let (backend, connections) = Backend::handing_over();
     let service = Service::start(&[(backend.address, 1)]);
-    let client = service.connect();
+    let mut client = service.connect();
     let mut server = connections.recv_timeout(LONG).unwrap();
+    client.write_all(b"a").unwrap();
+    server.read_exact(&mut [0]).unwrap();
     reset(client);
     assert_eq!(end_of(&mut server), Some(ErrorKind::ConnectionReset));
     service.wait_for_silence();

@@ -2,13 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use super::harness::{Backend, LONG, Setup, client_of, reset, wait_until};
+use super::harness::{Backend, LONG, Setup, client_of, in_a_process_of_its_own, reset, wait_until};
 
 /// Does a few things to `stream` that peers do to each other, chosen by `seed`, and leaves.
 fn misbehave(mut stream: TcpStream, seed: usize) {
@@ -64,20 +63,9 @@ fn rejected(counters: &crate::proxy::Counters) -> u64 {
 /// The limit is a whole process's, so that this test runs in one of its own.
 #[test]
 fn without_descriptors_clients_wait_and_no_worker_spins() {
-    if std::env::var_os(OWN_PROCESS).is_some() {
-        return starve();
-    }
     let this = "proxy::tests::enduring::without_descriptors_clients_wait_and_no_worker_spins";
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", this])
-        .env(OWN_PROCESS, "1")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    in_a_process_of_its_own(this, starve);
 }
-
-const OWN_PROCESS: &str = "CHINTHE_TEST_IN_ITS_OWN_PROCESS";
 
 fn starve() {
     setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }).unwrap();

@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use socket2::SockRef;
 
 use crate::config::Timeouts;
@@ -28,6 +30,7 @@ pub(super) struct Setup {
     pub(super) workers: usize,
     pub(super) timeouts: Timeouts,
     pub(super) settings: Settings,
+    pub(super) service_max_connections: Option<usize>,
 }
 
 impl Default for Setup {
@@ -36,6 +39,7 @@ impl Default for Setup {
             workers: 1,
             timeouts: Timeouts { connect: LONG, client: LONG, server: LONG },
             settings: Settings::default(),
+            service_max_connections: None,
         }
     }
 }
@@ -46,11 +50,17 @@ impl Setup {
         let mut address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut listeners = Vec::new();
         for _ in 0..self.workers {
-            let listener = listen(address, |socket, address| socket.bind(&address.into())).unwrap();
+            let listener =
+                listen(address, 4096, None, |socket, address| socket.bind(&address.into())).unwrap();
             address = listener.local_addr().unwrap();
             listeners.push(vec![(0, listener)]);
         }
-        let service = ServicePlan { name: "web".into(), timeouts: self.timeouts, backends: targets.len() };
+        let service = ServicePlan {
+            name: "web".into(),
+            max_connections: self.service_max_connections,
+            timeouts: self.timeouts,
+            backends: targets.len(),
+        };
         let (report, reports) = mpsc::sync_channel(1000);
         let proxy = Proxy::start(Plan { services: vec![service] }, listeners, self.settings, move |what| {
             let _ = report.try_send(what);
@@ -147,7 +157,10 @@ impl Backend {
         let ending = Arc::new(AtomicBool::new(false));
         let (end, serve) = (Arc::clone(&ending), Arc::new(serve));
         let thread = std::thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
+            loop {
+                // A blocked `accept` would keep a descriptor of its own, which some tests are short of.
+                let _ = poll(&mut [PollFd::new(&listener, PollFlags::IN)], None);
+                let Ok((stream, _)) = listener.accept() else { continue };
                 if end.load(Ordering::SeqCst) {
                     return;
                 }
@@ -236,6 +249,18 @@ impl Blackhole {
 pub(super) fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
+}
+
+/// Does `deed` in another process of this program, which runs nothing but the test of this name.
+pub(super) fn in_a_process_of_its_own(test: &str, deed: impl FnOnce()) {
+    const HERE: &str = "CHINTHE_TEST_IN_ITS_OWN_PROCESS";
+    if std::env::var_os(HERE).is_some() {
+        return deed();
+    }
+    let this = std::env::current_exe().unwrap();
+    let output = Command::new(this).args(["--exact", test]).env(HERE, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 /// Waits for `condition`, and fails when it doesn't come.

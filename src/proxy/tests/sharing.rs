@@ -59,7 +59,7 @@ fn new_routes_are_for_new_connections_and_open_ones_stay() {
 #[test]
 fn at_the_limit_the_next_client_waits_until_one_has_left() {
     let echo = Backend::echo();
-    let settings = Settings { max_connections: Some(1) };
+    let settings = Settings { max_connections: Some(1), ..Settings::default() };
     let service = Setup { settings, ..Setup::default() }.start(&[(echo.address, 1)]);
     let mut first = service.connect();
     first.write_all(b"a").unwrap();
@@ -72,6 +72,35 @@ fn at_the_limit_the_next_client_waits_until_one_has_left() {
     drop(first);
     second.read_exact(&mut [0]).unwrap();
     assert_eq!(service.counters().services[0].connections, 2);
+}
+
+#[test]
+fn at_its_services_own_limit_the_next_client_waits_too() {
+    let echo = Backend::echo();
+    let service = Setup { service_max_connections: Some(1), ..Setup::default() }.start(&[(echo.address, 1)]);
+    let mut first = service.connect();
+    first.write_all(b"a").unwrap();
+    first.read_exact(&mut [0]).unwrap();
+    let mut second = service.connect();
+    second.write_all(b"b").unwrap();
+    wait_until(|| service.counters().accept_pauses == 1);
+    assert_eq!(service.counters().services[0].active, 1);
+    drop(first);
+    second.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn weighted_shares_are_exact_to_the_connection_with_two_workers_and_many_clients() {
+    let backends: Vec<_> = (0..3).map(|_| Backend::named("")).collect();
+    let targets: Vec<_> = backends.iter().zip([1, 2, 5]).map(|(b, weight)| (b.address, weight)).collect();
+    let service = Setup { workers: 2, ..Setup::default() }.start(&targets);
+    let address = service.address;
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..100).for_each(|_| drop(read_to_end(&mut client_of(address)))));
+        }
+    });
+    assert_eq!(service.shares(), [100, 200, 500]);
 }
 
 #[test]

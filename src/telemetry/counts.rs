@@ -1,0 +1,144 @@
+//! What is counted here because it happens rarely: numbers that one thread changes and a scrape reads.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::families::{
+    ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, FAILOVER_BOUNDS, MESSAGE_REJECTIONS,
+};
+use super::histogram::Histogram;
+use super::metrics::{Channel, Direction};
+use crate::core::{Cause, Verdict, VipState};
+
+/// A number that grows.
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    pub(super) fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A moment of the wall clock, to the millisecond.
+#[derive(Debug)]
+pub(super) struct Moment(AtomicU64);
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self(AtomicU64::new(milliseconds()))
+    }
+
+    pub(super) fn is_now(&self) {
+        self.0.store(milliseconds(), Ordering::Relaxed);
+    }
+
+    /// Since the epoch.
+    pub(super) fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+fn milliseconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A part of a takeover that is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Detect,
+    Elect,
+    Assign,
+    Announce,
+    Total,
+}
+
+impl Phase {
+    /// All of them, in order.
+    pub(super) const ALL: [Self; 5] = [Self::Detect, Self::Elect, Self::Assign, Self::Announce, Self::Total];
+
+    /// As in metrics.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Detect => "detect",
+            Self::Elect => "elect",
+            Self::Assign => "assign",
+            Self::Announce => "announce",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// One VIP's part.
+#[derive(Debug)]
+pub(super) struct VipCounts {
+    /// By the state entered and the cause, in the order of their `ALL`.
+    pub(super) transitions: [[Count; Cause::ALL.len()]; VipState::ALL.len()],
+    /// Of these, how many left the state in which the VIP is held here.
+    pub(super) released: Count,
+    pub(super) conflicts: [Count; CONFLICT_SOURCES.len()],
+    pub(super) announcements: [Count; ANNOUNCEMENT_KINDS.len()],
+    /// Addresses that somebody else removed and that were added again.
+    pub(super) restored: Count,
+    /// By phase, in the order of [`Phase::ALL`].
+    pub(super) failover: [Histogram; Phase::ALL.len()],
+    /// The latest takeover's.
+    pub(super) term: AtomicU32,
+}
+
+impl VipCounts {
+    pub(super) fn new() -> Self {
+        Self {
+            transitions: Default::default(),
+            released: Count::default(),
+            conflicts: Default::default(),
+            announcements: Default::default(),
+            restored: Count::default(),
+            failover: std::array::from_fn(|_| Histogram::new(FAILOVER_BOUNDS)),
+            term: AtomicU32::new(0),
+        }
+    }
+}
+
+/// One service's part.
+#[derive(Debug)]
+pub(super) struct ServiceCounts {
+    pub(super) backends: Vec<BackendCounts>,
+}
+
+/// One backend's part.
+#[derive(Debug)]
+pub(super) struct BackendCounts {
+    /// By the verdict come to, in the order of [`Verdict::ALL`].
+    pub(super) transitions: [Count; Verdict::ALL.len()],
+    pub(super) since: Moment,
+    /// By what came of them, in the order of [`CHECK_RESULTS`].
+    pub(super) checks: [Count; CHECK_RESULTS.len()],
+    /// Nanoseconds.
+    pub(super) check_duration: AtomicU64,
+}
+
+impl BackendCounts {
+    pub(super) fn new() -> Self {
+        Self {
+            transitions: Default::default(),
+            since: Moment::now(),
+            checks: Default::default(),
+            check_duration: AtomicU64::new(0),
+        }
+    }
+}
+
+/// What went between the nodes.
+#[derive(Debug, Default)]
+pub(super) struct MessageCounts {
+    /// By channel and direction, in the order of their `ALL`.
+    pub(super) passed: [[Count; Direction::ALL.len()]; Channel::ALL.len()],
+    /// By channel, and by reason in the order of [`MESSAGE_REJECTIONS`].
+    pub(super) rejected: [[Count; MESSAGE_REJECTIONS.len()]; Channel::ALL.len()],
+}

@@ -1,0 +1,222 @@
+//! This node in our own families: what was counted here, and the [`Sample`] of the moment.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::counts::{BackendCounts, Phase, ServiceCounts, VipCounts};
+use super::exposition::Page;
+use super::families::{self, ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, MESSAGE_REJECTIONS};
+use super::histogram::Observed;
+use super::metrics::{Channel, Direction, Metrics};
+use super::process;
+use super::sample::{BackendSample, CONNECT_BOUNDS, ConnectDurations, Sample, ServiceSample, VipSample};
+use crate::config::Detail;
+use crate::core::{AdminState, Cause, MemberState, Verdict, VipState};
+
+/// Puts all of it on the page.
+pub(super) fn show(page: &mut Page, metrics: &Metrics, sample: &Sample) {
+    node(page, metrics, sample);
+    cluster(page, metrics, sample);
+    let absent = VipSample::default();
+    for (at, (layout, counts)) in metrics.layout.vips.iter().zip(&metrics.vips).enumerate() {
+        vip(page, &layout.name, counts, sample.vips.get(at).unwrap_or(&absent));
+    }
+    page.count(&families::PROXY_LIMIT, &[], sample.proxy.connections_limit);
+    page.count(&families::PROXY_PAUSES, &[], sample.proxy.accept_pauses);
+    let backends = backends_shown(metrics.layout.options.detail, sample);
+    let absent = ServiceSample::default();
+    for (at, ((name, names), counts)) in metrics.layout.services.iter().zip(&metrics.services).enumerate() {
+        let sample = sample.services.get(at).unwrap_or(&absent);
+        service(page, name, names.len(), sample);
+        backends_of(page, name, names, counts, sample, backends);
+    }
+    for (family, value) in process::read() {
+        page.add(family, &[], value);
+    }
+}
+
+/// How much is shown of each backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Backends {
+    /// All.
+    Whole,
+    /// Whether it is used, and what this node's probes say: what views are compared by.
+    Verdicts,
+    /// Nothing; the service's counts remain.
+    None,
+}
+
+/// Most series are backends', and all but the holder's stand still: so they may be left to the holder.
+fn backends_shown(detail: Detail, sample: &Sample) -> Backends {
+    let holds = sample.vips.is_empty() || sample.vips.iter().any(|vip| vip.active);
+    match detail {
+        Detail::Full => Backends::Whole,
+        Detail::Holder if holds => Backends::Whole,
+        Detail::Holder => Backends::Verdicts,
+        Detail::Aggregate => Backends::None,
+    }
+}
+
+fn node(page: &mut Page, metrics: &Metrics, sample: &Sample) {
+    let layout = &metrics.layout;
+    page.count(&families::BUILD_INFO, &[&layout.version, &layout.revision], 1);
+    page.count(&families::CONFIG_INFO, &[&layout.config_sha256], 1);
+    page.flag(&families::CONFIG_RELOAD, &[], sample.config_reload_ok);
+    page.seconds(&families::CONFIG_LOADED, &[], sample.config_loaded);
+    page.flag(&families::READY, &[], sample.ready);
+    for state in AdminState::ALL {
+        page.flag(&families::NODE_ADMIN, &[state.as_str()], sample.admin == state);
+    }
+    page.count(&families::LOG_DROPPED, &[], sample.log_lines_dropped);
+    page.count(&families::DRIVER_STALLS, &[], metrics.stalls.get());
+    page.add_histogram(&families::DRIVER_LATENESS, &[], &metrics.lateness.observed());
+    for (at, name) in layout.checks.iter().enumerate() {
+        let succeeds = sample.checks.get(at).copied().flatten().unwrap_or_default();
+        page.flag(&families::CHECK_UP, &[name], succeeds);
+    }
+}
+
+fn cluster(page: &mut Page, metrics: &Metrics, sample: &Sample) {
+    for (at, state) in MemberState::ALL.into_iter().enumerate() {
+        page.count(&families::MEMBERS, &[state.as_str()], sample.members[at]);
+        page.count(&families::MEMBER_TRANSITIONS, &[state.as_str()], metrics.members[at].get());
+    }
+    for (kind, nodes) in ["expected", "needed", "present"].iter().zip(sample.majority) {
+        page.count(&families::QUORUM_NODES, &[kind], nodes);
+    }
+    page.count(&families::MEMBERS_EXPECTED, &[], sample.members_expected);
+    for (member, heard) in &sample.heard {
+        page.seconds(&families::MEMBER_HEARD, &[member], *heard);
+    }
+    for channel in Channel::ALL {
+        let label = channel.as_str();
+        for direction in Direction::ALL {
+            let count = metrics.messages.passed[channel as usize][direction as usize].get();
+            page.count(&families::PEER_MESSAGES, &[label, direction.as_str()], count);
+        }
+        for (reason, count) in MESSAGE_REJECTIONS.iter().zip(&metrics.messages.rejected[channel as usize]) {
+            page.count(&families::PEER_REJECTED, &[label, reason], count.get());
+        }
+    }
+}
+
+fn vip(page: &mut Page, vip: &str, counts: &VipCounts, sample: &VipSample) {
+    page.flag(&families::VIP_ACTIVE, &[vip], sample.active);
+    page.flag(&families::VIP_ELIGIBLE, &[vip], sample.eligible);
+    page.flag(&families::VIP_PRESENT, &[vip], sample.address_present);
+    if let Some(holder) = &sample.holder {
+        page.count(&families::VIP_HOLDER, &[vip, holder], 1);
+    }
+    page.count(&families::VIP_TERM, &[vip], sample.term.into());
+    page.seconds(&families::VIP_SINCE, &[vip], sample.since);
+    page.count(&families::VIP_PRIORITY, &[vip, "base"], sample.base_priority.into());
+    page.count(&families::VIP_PRIORITY, &[vip, "effective"], sample.effective_priority.into());
+    page.count(&families::VIP_GRANTS, &[vip], sample.grants);
+    for to in VipState::ALL {
+        for cause in Cause::ALL {
+            let count = counts.transitions[to as usize][cause as usize].get();
+            page.count(&families::VIP_TRANSITIONS, &[vip, to.as_str(), cause.as_str()], count);
+        }
+    }
+    for (source, count) in CONFLICT_SOURCES.iter().zip(&counts.conflicts) {
+        page.count(&families::VIP_CONFLICTS, &[vip, source], count.get());
+    }
+    for (kind, count) in ANNOUNCEMENT_KINDS.iter().zip(&counts.announcements) {
+        page.count(&families::VIP_ANNOUNCEMENTS, &[vip, kind], count.get());
+    }
+    page.count(&families::VIP_RESTORED, &[vip], counts.restored.get());
+    for (phase, histogram) in Phase::ALL.into_iter().zip(&counts.failover) {
+        page.add_histogram(&families::FAILOVER, &[vip, phase.as_str()], &histogram.observed());
+    }
+}
+
+fn service(page: &mut Page, service: &str, backends: usize, sample: &ServiceSample) {
+    page.flag(&families::SERVICE_UP, &[service], sample.up);
+    let absent = BackendSample::default();
+    let states: Vec<&str> =
+        (0..backends).map(|at| sample.backends.get(at).unwrap_or(&absent).state()).collect();
+    for state in families::BACKEND_STATES {
+        let count = states.iter().filter(|is| **is == state).count();
+        page.count(&families::SERVICE_BACKENDS, &[service, state], count as u64);
+    }
+    page.count(&families::SERVICE_CONNECTIONS, &[service], sample.connections_total);
+    page.count(&families::SERVICE_ACTIVE, &[service], sample.connections_active);
+    for (reason, count) in with_zeros(&families::CONNECTION_REJECTIONS, &sample.rejected) {
+        page.count(&families::SERVICE_REJECTED, &[service, reason], count);
+    }
+    page.count(&families::SERVICE_BYTES, &[service, "in"], sample.bytes_in);
+    page.count(&families::SERVICE_BYTES, &[service, "out"], sample.bytes_out);
+    page.add_histogram(&families::SERVICE_CONNECT, &[service], &observed(&sample.connect_durations));
+}
+
+fn observed(durations: &ConnectDurations) -> Observed {
+    let ConnectDurations { buckets, sum } = durations;
+    Observed { bounds: CONNECT_BOUNDS, buckets: buckets.clone(), sum: *sum, exemplars: Vec::new() }
+}
+
+fn backends_of(
+    page: &mut Page,
+    service: &str,
+    names: &[String],
+    counts: &ServiceCounts,
+    sample: &ServiceSample,
+    shown: Backends,
+) {
+    let absent = BackendSample::default();
+    for (at, (name, counts)) in names.iter().zip(&counts.backends).enumerate() {
+        let sample = sample.backends.get(at).unwrap_or(&absent);
+        match shown {
+            Backends::Whole => {
+                verdicts(page, service, name, sample);
+                backend(page, service, name, counts, sample);
+            }
+            Backends::Verdicts => verdicts(page, service, name, sample),
+            Backends::None => {}
+        }
+    }
+}
+
+fn verdicts(page: &mut Page, service: &str, backend: &str, sample: &BackendSample) {
+    let labels = [service, backend];
+    page.flag(&families::BACKEND_UP, &labels, sample.up);
+    page.flag(&families::BACKEND_CHECK_UP, &labels, sample.verdict == Verdict::Up);
+    page.flag(&families::BACKEND_DISAGREEMENT, &labels, sample.disagrees);
+}
+
+fn backend(page: &mut Page, service: &str, backend: &str, counts: &BackendCounts, sample: &BackendSample) {
+    let labels = [service, backend];
+    for state in AdminState::ALL {
+        page.flag(&families::BACKEND_ADMIN, &[service, backend, state.as_str()], sample.admin == Some(state));
+    }
+    page.count(&families::BACKEND_WEIGHT, &labels, sample.weight.into());
+    for (at, verdict) in Verdict::ALL.into_iter().enumerate() {
+        let labels = [service, backend, verdict.as_str()];
+        page.count(&families::BACKEND_VIEWS, &labels, sample.views[at]);
+        page.count(&families::BACKEND_TRANSITIONS, &labels, counts.transitions[at].get());
+    }
+    page.seconds(&families::BACKEND_SINCE, &labels, counts.since.get());
+    for (result, count) in CHECK_RESULTS.iter().zip(&counts.checks) {
+        page.count(&families::BACKEND_CHECKS, &[service, backend, result], count.get());
+    }
+    let took = Duration::from_nanos(counts.check_duration.load(Ordering::Relaxed));
+    page.seconds(&families::BACKEND_CHECK_DURATION, &labels, took);
+    page.count(&families::BACKEND_CONNECTIONS, &labels, sample.connections_total);
+    page.count(&families::BACKEND_ACTIVE, &labels, sample.connections_active);
+    for (reason, count) in with_zeros(&families::CONNECT_FAILURES, &sample.connect_failures) {
+        page.count(&families::BACKEND_FAILURES, &[service, backend, reason], count);
+    }
+    page.count(&families::BACKEND_BYTES, &[service, backend, "in"], sample.bytes_in);
+    page.count(&families::BACKEND_BYTES, &[service, backend, "out"], sample.bytes_out);
+}
+
+/// The known reasons, at zero where nothing was counted, then any others.
+fn with_zeros(known: &[&'static str], counted: &[(&'static str, u64)]) -> Vec<(&'static str, u64)> {
+    let mut all: Vec<_> = known.iter().map(|&reason| (reason, 0)).collect();
+    for &(reason, count) in counted {
+        match all.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, total)) => *total += count,
+            None => all.push((reason, count)),
+        }
+    }
+    all
+}

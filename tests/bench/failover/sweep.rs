@@ -1,0 +1,243 @@
+//! All runs, each in a process of its own that enters a sandbox; the contenders take turns.
+
+use std::env;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chinthe::lab::{Sandbox, enter, holds_within, show_logs};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::contender::Contender;
+use crate::fault::{Fault, Watch};
+use crate::options::Options;
+use crate::record::{Broken, LeftOut, Phase, Report, Run};
+use crate::{peers, run, table};
+
+/// The argument that makes the program one run; fault, contender and number follow.
+pub(crate) const ARGUMENT: &str = "--run";
+
+/// The argument that makes it only try whether a sandbox can be entered.
+pub(crate) const PROBE: &str = "--probe";
+
+/// For a run beside its phases: to come up, and to end. More makes it broken.
+const BESIDE: Duration = Duration::from_secs(90);
+
+/// Output that is kept of a run that broke.
+const MOST_OUTPUT: u64 = 4 * 1024 * 1024;
+
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    fault: Fault,
+    contender: Contender,
+    number: usize,
+}
+
+/// Runs everything that `options` ask for and that this machine has.
+pub(crate) fn sweep(options: &Options) -> Report {
+    let mut report = Report { host: peers::host(), ..Report::default() };
+    let jobs = jobs(options, &mut report.left_out);
+    for LeftOut { what, why } in &report.left_out {
+        println!("left out: {what}: {why}");
+    }
+    println!("{} runs, about {} minutes", jobs.len(), minutes(&jobs, options.jobs));
+    let began = Instant::now();
+    let (queue, shared) = (Mutex::new(jobs.iter().enumerate()), Mutex::new(report));
+    // A function, so that the queue isn't locked for as long as a `while let` looks at what it found.
+    let next = || locked(&queue).next();
+    thread::scope(|scope| {
+        for _ in 0..options.jobs {
+            scope.spawn(|| {
+                while let Some((position, job)) = next() {
+                    let outcome = perform(job);
+                    let mut report = locked(&shared);
+                    print!("[{:4}/{}] ", position + 1, jobs.len());
+                    note(&mut report, job, outcome);
+                    report.rows = table::summaries(&report.runs);
+                    report.took_s = began.elapsed().as_secs_f64();
+                    // Whatever ends the benchmark early, what was measured until then is there.
+                    if let Err(e) = write(&report, &options.output) {
+                        eprintln!("error: {}: {e}", options.output.display());
+                    }
+                }
+            });
+        }
+    });
+    shared.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the process does that tries.
+pub(crate) fn probe() -> ExitCode {
+    enter(None, |_| 0).unwrap_or_else(|e| {
+        eprintln!("{e}");
+        ExitCode::FAILURE
+    })
+}
+
+/// What one run's process does.
+pub(crate) fn one(fault: &str, contender: &str, number: &str) -> ExitCode {
+    // Whoever kills the benchmark kills its runs; each lab follows its run by itself.
+    if set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
+        return ExitCode::FAILURE;
+    }
+    let job = Fault::named(fault).zip(Contender::named(contender)).zip(number.parse().ok());
+    let Some(((fault, contender), number)) = job else {
+        eprintln!("error: there is no run `{fault} {contender} {number}`");
+        return ExitCode::FAILURE;
+    };
+    let inside = |sandbox: Sandbox| {
+        let outcome = run::run(sandbox, fault, &contender, number)
+            .and_then(|run| serde_json::to_string(&run).map_err(Into::into))
+            .map(|line| println!("{line}"));
+        let Err(e) = outcome else { return 0 };
+        eprintln!("error: {e}");
+        // Best effort: a run that failed before there was a lab has no logs.
+        let _ = show_logs(&mut io::stderr());
+        1
+    };
+    enter(None, inside).unwrap_or_else(|e| {
+        eprintln!("{e}");
+        ExitCode::FAILURE
+    })
+}
+
+fn write(report: &Report, to: &Path) -> io::Result<()> {
+    let mut file = fs::File::create(to)?;
+    serde_json::to_writer_pretty(&mut file, report)?;
+    writeln!(file)
+}
+
+/// Every row as often as asked for; each round tries every fault on every contender, so that a machine that is busy
+/// for a while is so for all of them.
+fn jobs(options: &Options, left_out: &mut Vec<LeftOut>) -> Vec<Job> {
+    if let Some(why) = peers::missing_for_all() {
+        left_out.extend(
+            options
+                .contenders
+                .iter()
+                .map(|contender| LeftOut { what: contender.name.into(), why: why.clone() }),
+        );
+        return Vec::new();
+    }
+    let mut contenders = Vec::new();
+    for contender in &options.contenders {
+        match peers::missing_for(contender) {
+            Some(why) => left_out.push(LeftOut { what: contender.name.into(), why }),
+            None => contenders.push(*contender),
+        }
+    }
+    let mut faults = Vec::new();
+    for fault in &options.faults {
+        match peers::missing_for_fault(*fault) {
+            Some(why) => left_out.push(LeftOut { what: fault.name().into(), why }),
+            None => faults.push(*fault),
+        }
+    }
+    let mut jobs = Vec::new();
+    for number in 0..options.runs {
+        for &fault in &faults {
+            let suffering = contenders.iter().filter(|contender| contender.suffers(fault));
+            jobs.extend(suffering.map(|&contender| Job { fault, contender, number }));
+        }
+    }
+    jobs
+}
+
+/// How long it takes at best, rounded up.
+fn minutes(jobs: &[Job], at_a_time: usize) -> u64 {
+    let least = |watch: Watch| watch.least.as_secs_f64();
+    let time = |job: &Job| {
+        let end = job.fault.watch_of_the_end(&job.contender).map_or(0.0, least);
+        // To come up, to listen to the noise, and to go home.
+        least(job.fault.watch(&job.contender)) + end + 3.0 + 3.0 * job.contender.interval.as_secs_f64()
+    };
+    (jobs.iter().map(time).sum::<f64>() / at_a_time as f64 / 60.0).ceil() as u64
+}
+
+fn note(report: &mut Report, job: &Job, outcome: Result<Run, String>) {
+    let name = format!("{} {}", job.fault.name(), job.contender.name);
+    match outcome {
+        Ok(run) => {
+            let phase = |phase: &Phase| {
+                let late = if phase.settled_ms.is_none() { ", unsettled" } else { "" };
+                format!(
+                    "{:.0} ms, {} failed, two for {:.2} s{late}",
+                    phase.gap_ms, phase.failed, phase.two_answerers_s
+                )
+            };
+            let phases: Vec<String> = run.fault_phase.iter().chain(&run.end_phase).map(phase).collect();
+            let idle: Vec<String> = run
+                .idle
+                .iter()
+                .map(|node| format!("{:.2} %, {:.0} MiB", node.cpu_percent, node.rss_mib))
+                .collect();
+            println!("{name}: {}", [phases, idle].concat().join("; then "));
+            report.runs.push(run);
+        }
+        Err(error) => {
+            println!("{name}: broken: {error}");
+            let (fault, contender) = (job.fault.name().into(), job.contender.name.into());
+            report.broken.push(Broken { fault, contender, run: job.number, error });
+        }
+    }
+}
+
+fn perform(job: &Job) -> Result<Run, String> {
+    let (heard, speak) = io::pipe().map_err(|e| e.to_string())?;
+    let mut command = Command::new(env::current_exe().map_err(|e| e.to_string())?);
+    command
+        .args([ARGUMENT, job.fault.name(), job.contender.name, &job.number.to_string()])
+        .env("PATH", peers::path())
+        .stdin(Stdio::null())
+        .stdout(speak.try_clone().map_err(|e| e.to_string())?)
+        .stderr(speak);
+    let mut child = command.spawn().map_err(|e| e.to_string())?;
+    drop(command);
+    let listener = thread::spawn(move || {
+        let (mut output, mut heard) = (Vec::new(), heard);
+        // Past the limit it is read on, and dropped: a full pipe would stop the run.
+        let _ = heard.by_ref().take(MOST_OUTPUT).read_to_end(&mut output);
+        let _ = io::copy(&mut heard, &mut io::sink());
+        String::from_utf8_lossy(&output).into_owned()
+    });
+    let most = |watch: Watch| watch.most;
+    let end = job.fault.watch_of_the_end(&job.contender).map_or(Duration::ZERO, most);
+    let ended = finish(&mut child, job.fault.watch(&job.contender).most + end + BESIDE);
+    let output = listener.join().unwrap_or_default();
+    if !ended {
+        return Err(format!("{output}\nkilled, since it didn't end"));
+    }
+    let run = output.lines().find_map(|line| serde_json::from_str(line).ok());
+    run.ok_or(output)
+}
+
+/// Whether it ended by itself.
+fn finish(child: &mut Child, timeout: Duration) -> bool {
+    let ended = holds_within(timeout, || child.try_wait().is_ok_and(|status| status.is_some()));
+    if !ended {
+        // An error means that it ended just now.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    ended
+}
+
+/// Prints what came out, and where it is written.
+pub(crate) fn print(report: &Report, options: &Options) {
+    let host = &report.host;
+    println!("{}", table::table(&report.runs));
+    println!("Two figures are the median and the maximum; a limit below the noise is read as that noise.");
+    println!("{} cores, Linux {}, {}, {}", host.cores, host.kernel, host.keepalived, host.haproxy);
+    if host.debug_build {
+        println!("chinthe was built without optimisation: no figures to quote");
+    }
+    println!("{} runs in {:.1} min: {}", report.runs.len(), report.took_s / 60.0, options.output.display());
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
