@@ -177,6 +177,12 @@ impl Suspicion {
         self.next_probe_at = now;
     }
 
+    /// What is proven now says little of a later moment. Time that has passed in silence remains so.
+    pub(super) fn prove_again(&mut self, now: Time) {
+        (self.confirmed, self.proven_at) = (0, None);
+        self.next_probe_at = now;
+    }
+
     fn forget_silence(&mut self, now: Time) {
         self.confirmed = 0;
         self.silent_since = now;

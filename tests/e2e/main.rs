@@ -7,6 +7,7 @@
 mod administration;
 mod backends;
 mod boards;
+mod browser;
 mod cluster;
 mod failover;
 mod fence;
@@ -20,6 +21,7 @@ mod left_behind;
 mod logs;
 mod nftables;
 mod node;
+mod page;
 mod pair;
 mod prometheus;
 mod quorum;
@@ -31,6 +33,7 @@ mod spread;
 mod stand_in;
 mod strangers;
 mod thirty;
+mod traces;
 mod views;
 mod words;
 
@@ -63,6 +66,8 @@ fn main() -> ExitCode {
             thirty::TESTS,
             prometheus::TESTS,
             boards::TESTS,
+            page::TESTS,
+            traces::TESTS,
             quorum::TESTS,
             handover::TESTS,
             spread::TESTS,

@@ -9,6 +9,7 @@ mod envelope;
 mod faults;
 mod guard;
 mod judge;
+mod judged;
 mod kernel;
 mod machine;
 mod network;

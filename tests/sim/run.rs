@@ -44,7 +44,8 @@ const VARIANTS: u64 = 0x4d;
 /// How much longer everything takes by the clock of promises and leases alone.
 fn patience(common: &Common) -> Duration {
     let promises = (GRANT.max(common.interval * 5)).min(LONGEST_GRANT) * 6;
-    let leases = LEASE + SLACK + LONGEST_HOLD;
+    // Two that are through at the same moment may both begin anew.
+    let leases = (LEASE + SLACK + LONGEST_HOLD) * 2;
     let majority = if common.majority { promises } else { Duration::ZERO };
     majority + if common.proof == Proof::Time { leases } else { Duration::ZERO }
 }

@@ -2,7 +2,8 @@
 //!
 //! * `cargo test --test sim` runs a thousand and those that failed once.
 //! * `SIM_SEED=0x2a cargo test --test sim replay -- --nocapture` tells one seed's story.
-//! * `SIM_SEEDS=1000000 cargo test --release --test sim sweep -- --nocapture` runs a million.
+//! * `SIM_SEEDS=1000000 cargo test --release --test sim sweep -- --nocapture` runs a million;
+//!   `CARGO_PROFILE_DEV_OPT_LEVEL=1` in place of `--release` builds sooner, and is what `tests/run` does.
 //! * `SIM_FIRST=1000000` begins there instead of at 0.
 
 use std::sync::atomic::{AtomicU64, Ordering};

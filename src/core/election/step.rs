@@ -147,12 +147,14 @@ impl Election {
             Step::Probe => self.probe(&suspicion, around, out),
             Step::Take => {
                 let yields = suspicion.holder().is_none() && self.gives_way(around);
-                if yields || self.is_claimed(around) || self.contradicted(around) {
+                if self.contradicted(around) {
                     self.canvass = None;
                     suspicion.start_afresh(now);
+                } else if yields || self.is_claimed(around) {
+                    self.canvass = None;
+                    suspicion.prove_again(now);
                 } else if !self.may_hold(around) {
-                    // What is proven now says little about the moment when enough have granted it.
-                    suspicion.start_afresh(now);
+                    suspicion.prove_again(now);
                 } else {
                     let silent = suspicion.holder().and_then(|id| around.members.get(id));
                     let cause = if silent.is_some() { Cause::HolderSilent } else { Cause::Vacant };
