@@ -54,11 +54,11 @@ impl Election {
 
     /// Who else is about to take it.
     pub(super) fn claimants(&self, around: &Surroundings<'_>) -> Claims {
-        let mine = (self.standing.effective, around.address);
+        let mine = self.merit(around);
         let mut claims = Claims { better: false, worse: false };
-        for (_, member) in around.members.present(around.now) {
+        for (id, member) in around.members.present(around.now) {
             let Some(part) = member.part(self.id).filter(|part| part.claims) else { continue };
-            let better = (part.effective_priority, member.address()) > mine;
+            let better = self.merit_of(id, part.effective_priority, member.address(), around) > mine;
             claims.better |= better;
             claims.worse |= !better;
         }
