@@ -25,9 +25,11 @@ use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::{Stream, stream};
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 
@@ -36,7 +38,7 @@ use crate::config::{self, Config, Identity};
 use crate::guard::{clock, scheduling};
 use crate::peers::gossip::Gossip;
 use crate::proxy::{self, Plan, Proxy};
-use crate::telemetry::{self, Exposition, Layout, Metrics, VipLayout, log};
+use crate::telemetry::{self, Event as Told, Exposition, Layout, Metrics, Record, VipLayout, log};
 
 use self::driver::{Driver, Vip, hearsay::Hearsay};
 use self::mailbox::Event;
@@ -94,10 +96,11 @@ impl RunError {
 
 /// Runs the daemon until it is told to stop. To be called before any other thread runs.
 pub fn run(options: &RunOptions) -> Result<(), RunError> {
-    let log = log::start(options.log, LevelFilter::INFO).map_err(|e| RunError::new(2, &e, e.hint()))?;
+    let mut log = log::start(options.log, LevelFilter::INFO).map_err(|e| RunError::new(2, &e, e.hint()))?;
     let prepared = start::prepare(&options.config, options.node.as_deref())?;
-    let dropped = log.dropped_lines();
-    let (driver, service) = assemble(prepared, move || dropped.get()).map_err(|error| {
+    let (name, tracing) = (prepared.identity.name.clone(), prepared.tracing.clone());
+    let telling = Telling { lost: log.lost(), events: log.take_events() };
+    let (driver, service) = assemble(prepared, telling).map_err(|error| {
         RunError::new(2, format!("can't start: {error}"), "see `ulimit -n` and `ulimit -u`")
     })?;
     let proxy = Arc::clone(&driver.proxy);
@@ -119,7 +122,10 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     drain(&proxy, &vips);
     drop(service);
     drop(proxy);
-    tracing::info!("stopped");
+    if let Some(tracing) = tracing {
+        tracing.finish();
+    }
+    Told::NodeStopped { node: &name }.tell();
     drop(log);
     match ended {
         Ok(None) => Ok(()),
@@ -161,22 +167,44 @@ fn layout(config: &Config, identity: &Identity, digest: &str) -> Layout {
     }
 }
 
-fn assemble(
-    prepared: Prepared,
-    log_lines_dropped: impl Fn() -> u64 + Send + 'static,
-) -> io::Result<(Driver, Service)> {
-    let Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin, token, gossip } =
-        prepared;
+/// What the log hands on.
+struct Telling {
+    lost: log::Lost,
+    events: Option<log::Events>,
+}
+
+/// The events, as the admin server takes them.
+fn entries(events: Option<log::Events>) -> Pin<Box<dyn Stream<Item = admin::Entry>>> {
+    let Some(mut events) = events else { return Box::pin(stream::pending()) };
+    let entry = |record: Record| admin::Entry { at: record.at, document: record.document() };
+    Box::pin(stream::poll_fn(move |context| events.poll_recv(context).map(|next| next.map(entry))))
+}
+
+fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service)> {
+    let Prepared {
+        config,
+        digest,
+        identity,
+        core,
+        peers,
+        guard,
+        wards,
+        listeners,
+        admin,
+        token,
+        gossip,
+        tracing,
+    } = prepared;
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let metrics = Arc::new(Metrics::new(layout(&config, &identity, &hex)));
-    tracing::info!(
-        version = telemetry::VERSION,
-        cluster = config.cluster.name,
-        node = identity.name,
-        address = %identity.address,
-        config = &hex[..16],
-        "chinthe starts"
-    );
+    Told::NodeStarted {
+        node: &identity.name,
+        version: telemetry::VERSION,
+        cluster: &config.cluster.name,
+        address: &identity.address.to_string(),
+        config: &hex[..16],
+    }
+    .tell();
 
     let (sender, mailbox) = mailbox::mailbox()?;
     let told = sender.clone();
@@ -204,11 +232,19 @@ fn assemble(
             let for_targets = (config.cluster.name.clone(), shown.clone());
             let (for_metrics, for_status, for_ready, for_words, counted) =
                 (shown.clone(), shown.clone(), shown.clone(), shown, counters.clone());
+            let lost = telling.lost;
+            let lost_events = lost.clone();
             admin::Sources {
+                events: entries(telling.events),
+                events_dropped: Box::new(move || lost_events.events()),
                 metrics: Box::new(move |format| {
                     let snapshot = for_metrics.borrow().clone();
-                    let facts =
-                        NodeFacts { loaded, members_expected, log_lines_dropped: log_lines_dropped() };
+                    let facts = NodeFacts {
+                        loaded,
+                        members_expected,
+                        log_lines_dropped: lost.lines(),
+                        events_dropped: lost.events(),
+                    };
                     let format = match format {
                         admin::MetricsFormat::Text => Exposition::Text,
                         admin::MetricsFormat::OpenMetrics => Exposition::OpenMetrics,
@@ -254,6 +290,8 @@ fn assemble(
         snapshots,
         addresses,
         members: BTreeMap::new(),
+        was_ready: false,
+        tracing,
         targets,
         hearsay: Hearsay::new(gossip),
         throttle: throttle::Throttle::default(),

@@ -29,11 +29,17 @@ const ARROWS: [(&str, &[&str]); 15] = [
 
 /// Which outside library lives where: a folder or a file without its ending. Others may be used anywhere but
 /// in the core.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("rtnetlink", &["guard/address", "lab/net"]),
     ("hyper", &["admin"]),
     ("hyper_util", &["admin"]),
     ("http_body_util", &["admin"]),
+    ("maud", &["admin/page"]),
+    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry_sdk", &["telemetry"]),
+    ("opentelemetry_otlp", &["telemetry"]),
+    ("opentelemetry_http", &["telemetry"]),
+    ("ureq", &["telemetry/spans"]),
     ("tracing_subscriber", &["telemetry"]),
     ("tracing_appender", &["telemetry"]),
     ("mio", &["proxy"]),

@@ -9,6 +9,7 @@ use std::thread;
 use chinthe::admin::administration::{Subject, Word};
 use chinthe::admin::{Change, Listeners, Refusal, Sources, Status, Words, bind_socket, serve, status};
 use chinthe::core::Target;
+use futures_util::stream;
 use tokio::sync::oneshot;
 
 fn chinthe(arguments: &[&str]) -> Command {
@@ -50,6 +51,8 @@ impl Node {
                 change: Box::new(|change, _, answer| {
                     let _ = answer.send(taken_in(&change));
                 }),
+                events: Box::pin(stream::pending()),
+                events_dropped: Box::new(|| 0),
                 token: None,
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

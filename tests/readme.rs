@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chinthe::config;
 use chinthe::core::Cause;
-use chinthe::telemetry::{Exposition, Layout, Metrics, Sample, VipLayout, VipSample};
+use chinthe::telemetry::{Exposition, Layout, Metrics, Sample, VOCABULARY, VipLayout, VipSample};
 
 const README: &str = include_str!("../README.md");
 
@@ -141,6 +141,19 @@ fn the_table_of_metrics_is_what_a_scrape_shows() {
 fn the_table_of_causes_names_them_all() {
     let told: BTreeSet<String> = table("| cause |").iter().map(|row| unquoted(row[0])).collect();
     let there: BTreeSet<String> = Cause::ALL.iter().map(|cause| cause.as_str().to_owned()).collect();
+    assert_eq!(told, there);
+}
+
+#[test]
+fn the_table_of_events_is_the_vocabulary() {
+    let told: Vec<Vec<String>> = table("| event | level")
+        .iter()
+        .map(|row| row[..3].iter().map(|cell| unquoted(cell)).collect())
+        .collect();
+    let there: Vec<Vec<String>> = VOCABULARY
+        .iter()
+        .map(|kind| vec![kind.name.to_owned(), kind.level.as_str().to_lowercase(), kind.fields.join(", ")])
+        .collect();
     assert_eq!(told, there);
 }
 

@@ -67,7 +67,7 @@ where
 /// Why somebody may not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Denied {
-    #[error("no web page may change anything here")]
+    #[error("no web page may change anything here, but for this node's own")]
     WebPage,
     #[error(
         "changes over TCP are off: set `admin.token_file` on this node and restart it, or ask on the node itself, \
@@ -95,11 +95,14 @@ impl Denied {
 
 /// Who asks, if they may.
 fn admit<B>(request: &Request<B>, via: Via, sources: &Sources) -> Result<Operator, Denied> {
-    // A browser says where the page is from that makes it ask; no page of ours does, and no other program says so.
-    if request.headers().contains_key(header::ORIGIN) {
+    // A browser says where the page is from that makes it ask; no other program says so.
+    let page = request.headers().get(header::ORIGIN);
+    if page.is_some_and(|origin| !is_own(origin, request.headers().get(header::HOST))) {
         return Err(Denied::WebPage);
     }
     let from = match via {
+        // Who may use the socket may, but not every page that he looks at by way of it.
+        Via::Socket { .. } if page.is_some() => return Err(Denied::WebPage),
         Via::Socket { uid } => return Ok(Operator::Socket { uid }),
         Via::Tcp { from } => from,
     };
@@ -112,6 +115,13 @@ fn admit<B>(request: &Request<B>, via: Via, sources: &Sources) -> Result<Operato
             Err(Denied::WrongToken)
         }
     }
+}
+
+/// Whether a page is from where it asks: the node's own. That alone proves nothing, since names can be made to lead
+/// here; the token does.
+fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+    let origin = origin.as_bytes().strip_prefix(b"http://");
+    origin.is_some() && origin == host.map(HeaderValue::as_bytes)
 }
 
 /// The token of `Bearer TOKEN`, RFC 6750 section 2.1; the scheme's case doesn't matter.

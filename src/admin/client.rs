@@ -1,22 +1,27 @@
 //! The client of `chinthe status` and its kin: one request to one node, with an end to its patience.
 
+mod follow;
+
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::http::request;
-use hyper::{Request, StatusCode, Uri, header};
+use hyper::{Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::administration::{Change, Words};
+use super::events::Events;
 use super::problem;
 use super::status::Status;
+
+pub use follow::follow_events;
 
 /// For everything together; a node that is well answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -102,6 +107,9 @@ pub enum ClientError {
         /// The node's own sentence; empty if it says none.
         detail: String,
     },
+    /// It told of events, and then it didn't any more.
+    #[error("the node at `{0}` tells no more")]
+    Ended(Target),
     /// This process can't even try.
     #[error("the request can't be made: {0}")]
     Local(#[from] io::Error),
@@ -120,6 +128,7 @@ impl ClientError {
             Self::Unreachable(Target::Tcp(..), _) => {
                 "is `admin.listen` there an address that can be reached from here?"
             }
+            Self::Ended(_) => "it may have stopped, or start anew",
             Self::Silent(_) => "its log may say what it is stuck on",
             Self::NotANode(..) => "the port is `admin.listen`'s, 7781 unless set",
             Self::Refused { status, detail, .. } => match *status {
@@ -139,6 +148,11 @@ pub fn fetch_status(target: &Target) -> Result<(String, Status), ClientError> {
     let document = ask(target, Request::get("/api/v1/status"), String::new())?;
     let status = read(target, &document)?;
     Ok((document, status))
+}
+
+/// Asks for the events that the node still has. Blocks, for 5 s at most.
+pub fn fetch_events(target: &Target) -> Result<Events, ClientError> {
+    read(target, &ask(target, Request::get("/api/v1/events"), String::new())?)
 }
 
 /// Has a node take a change in: what then holds of the change's target. `token` is what the node wants to see
@@ -170,43 +184,16 @@ fn ask(target: &Target, request: request::Builder, body: String) -> Result<Strin
 }
 
 async fn send(target: &Target, request: request::Builder, body: String) -> Result<String, ClientError> {
-    let unreachable = |error| ClientError::Unreachable(target.clone(), error);
-    let host = match target {
-        Target::Socket(_) => "localhost",
-        Target::Tcp(host, _) => host,
-    };
-    let request = request
-        .header(header::HOST, host)
-        .body(Full::from(body))
-        .map_err(|error| ClientError::NotANode(target.clone(), error.to_string()))?;
-    match target {
-        Target::Socket(socket) => {
-            let stream = UnixStream::connect(socket).await.map_err(unreachable)?;
-            exchange(stream, request, target).await
-        }
-        Target::Tcp(host, port) => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
-            exchange(stream, request, target).await
-        }
-    }
-}
-
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>, target: &Target) -> Result<String, ClientError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
     let strange = |why: String| ClientError::NotANode(target.clone(), why);
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| strange(error.to_string()))?;
+    let (mut sender, connection) = connect(target).await?;
+    let request = complete(target, request, body)?;
     let conversation = async {
         let answer = sender.send_request(request).await.map_err(|error| strange(error.to_string()))?;
-        let status = answer.status();
+        if answer.status() != StatusCode::OK {
+            return Err(refusal_of(target, answer).await?);
+        }
         let body = Limited::new(answer.into_body(), ANSWER_BYTES);
         let bytes = body.collect().await.map_err(|error| strange(error.to_string()))?.to_bytes();
-        if status != StatusCode::OK {
-            let detail = problem::detail(&bytes).unwrap_or_default();
-            return Err(ClientError::Refused { target: target.clone(), status, detail });
-        }
         String::from_utf8(bytes.into()).map_err(|error| strange(error.to_string()))
     };
     // The connection has to be driven beside the conversation; what ends it, the conversation hears.
@@ -218,6 +205,47 @@ where
         answer = conversation => answer,
         never = driven => never,
     }
+}
+
+/// A node's own error.
+async fn refusal_of(target: &Target, answer: Response<Incoming>) -> Result<ClientError, ClientError> {
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
+    let body = body.map_err(|error| ClientError::NotANode(target.clone(), error.to_string()))?;
+    let detail = problem::detail(&body.to_bytes()).unwrap_or_default();
+    Ok(ClientError::Refused { target: target.clone(), status, detail })
+}
+
+/// A way of bytes, whatever it is made of.
+trait Way: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Way for S {}
+
+/// A connection, and the one request that goes over it.
+type Connection = http1::Connection<TokioIo<Box<dyn Way>>, Full<Bytes>>;
+
+async fn connect(target: &Target) -> Result<(http1::SendRequest<Full<Bytes>>, Connection), ClientError> {
+    let unreachable = |error| ClientError::Unreachable(target.clone(), error);
+    let way: Box<dyn Way> = match target {
+        Target::Socket(socket) => Box::new(UnixStream::connect(socket).await.map_err(unreachable)?),
+        Target::Tcp(host, port) => {
+            Box::new(TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?)
+        }
+    };
+    let shaken = http1::handshake(TokioIo::new(way)).await;
+    shaken.map_err(|error| ClientError::NotANode(target.clone(), error.to_string()))
+}
+
+fn complete(
+    target: &Target,
+    request: request::Builder,
+    body: String,
+) -> Result<Request<Full<Bytes>>, ClientError> {
+    let host = match target {
+        Target::Socket(_) => "localhost",
+        Target::Tcp(host, _) => host,
+    };
+    let request = request.header(header::HOST, host).body(Full::from(body));
+    request.map_err(|error| ClientError::NotANode(target.clone(), error.to_string()))
 }
 
 /// How a node's error ends the sentence that begins with the node.

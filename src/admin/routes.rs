@@ -4,16 +4,19 @@
 
 use std::fmt::Write as _;
 
-use http_body_util::Full;
+use http_body_util::{Either, Full, StreamBody};
 use hyper::body::{Body, Bytes};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::changing;
+use super::events::Told;
 use super::negotiation::wants_open_metrics;
+use super::page;
 use super::problem::problem;
-use super::server::{MetricsFormat, Sources, Via};
+use super::server::{Caller, Desk, MetricsFormat};
 use super::status::VipState;
+use super::telling;
 
 /// The content type that Prometheus asks for.
 const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -24,15 +27,19 @@ pub(super) const JSON: &str = "application/json";
 
 pub(super) type Reply = Response<Full<Bytes>>;
 
+/// What is sent: a whole document, or one that doesn't end.
+pub(super) type Sent = Either<Full<Bytes>, StreamBody<Told>>;
+
 /// Answers one request.
-pub(super) async fn answer<B>(request: Request<B>, via: Via, sources: &Sources) -> Reply
+pub(super) async fn answer<B>(request: Request<B>, caller: &Caller, desk: &Desk) -> Response<Sent>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut reply = match (request.method(), request.uri().path()) {
-        (&Method::POST, ADMINISTRATION) => changing::change(request, via, sources).await,
-        _ => read(&request, sources),
+        (&Method::POST, ADMINISTRATION) => whole(changing::change(request, caller.via, &desk.sources).await),
+        (&Method::GET, EVENTS) if telling::is_asked_for(&request) => telling::stream(&request, caller, desk),
+        _ => whole(read(&request, desk)),
     };
     let headers = reply.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -40,11 +47,13 @@ where
     reply
 }
 
+/// What has happened.
+const EVENTS: &str = "/api/v1/events";
 /// What operators say: the one thing that can be changed.
 const ADMINISTRATION: &str = "/api/v1/administration";
 
-fn read<B: Body>(request: &Request<B>, sources: &Sources) -> Reply {
-    let respond: fn(&str, &Sources) -> Reply = match request.uri().path() {
+fn read<B: Body>(request: &Request<B>, desk: &Desk) -> Reply {
+    let respond: fn(&str, &Desk) -> Reply = match request.uri().path() {
         "/metrics" if wants_open_metrics(request.headers()) => open_metrics,
         "/metrics" => metrics,
         "/livez" => livez,
@@ -52,6 +61,11 @@ fn read<B: Body>(request: &Request<B>, sources: &Sources) -> Reply {
         "/api/v1/status" => status,
         "/api/v1/prometheus/targets" => targets,
         ADMINISTRATION => words,
+        EVENTS => telling::list,
+        "/" => page::page,
+        page::STYLE => page::style,
+        page::SCRIPT => page::script,
+        page::ICON => page::icon,
         "/active" => active,
         _ => return problem(StatusCode::NOT_FOUND, "there is nothing at this path"),
     };
@@ -70,27 +84,32 @@ fn read<B: Body>(request: &Request<B>, sources: &Sources) -> Reply {
         reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return reply;
     }
-    respond(request.uri().query().unwrap_or_default(), sources)
+    respond(request.uri().query().unwrap_or_default(), desk)
 }
 
-fn metrics(_query: &str, sources: &Sources) -> Reply {
-    reply(StatusCode::OK, METRICS_TEXT, (sources.metrics)(MetricsFormat::Text))
+/// A document that ends.
+pub(super) fn whole(reply: Reply) -> Response<Sent> {
+    reply.map(Either::Left)
 }
 
-fn open_metrics(_query: &str, sources: &Sources) -> Reply {
-    reply(StatusCode::OK, OPEN_METRICS, (sources.metrics)(MetricsFormat::OpenMetrics))
+fn metrics(_query: &str, desk: &Desk) -> Reply {
+    reply(StatusCode::OK, METRICS_TEXT, (desk.sources.metrics)(MetricsFormat::Text))
 }
 
-fn livez(_query: &str, sources: &Sources) -> Reply {
-    match (sources.alive)() {
+fn open_metrics(_query: &str, desk: &Desk) -> Reply {
+    reply(StatusCode::OK, OPEN_METRICS, (desk.sources.metrics)(MetricsFormat::OpenMetrics))
+}
+
+fn livez(_query: &str, desk: &Desk) -> Reply {
+    match (desk.sources.alive)() {
         Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
         Err(why) => problem(StatusCode::SERVICE_UNAVAILABLE, &why),
     }
 }
 
 /// With `verbose`, each check on a line of its own, as Kubernetes' components do it.
-fn readyz(query: &str, sources: &Sources) -> Reply {
-    let checks = (sources.ready)();
+fn readyz(query: &str, desk: &Desk) -> Reply {
+    let checks = (desk.sources.ready)();
     let failed: Vec<&str> = checks.iter().filter(|(_, ok)| !ok).map(|(what, _)| what.as_str()).collect();
     let code = if failed.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if parameters(query).any(|(name, _)| name == "verbose") {
@@ -109,31 +128,32 @@ fn readyz(query: &str, sources: &Sources) -> Reply {
     }
 }
 
-fn status(_query: &str, sources: &Sources) -> Reply {
-    let mut body = serde_json::to_vec(&*(sources.status)()).expect("text, numbers and lists are always JSON");
+fn status(_query: &str, desk: &Desk) -> Reply {
+    let mut body =
+        serde_json::to_vec(&*(desk.sources.status)()).expect("text, numbers and lists are always JSON");
     body.push(b'\n');
     reply(StatusCode::OK, JSON, body)
 }
 
-fn words(_query: &str, sources: &Sources) -> Reply {
-    let mut body = serde_json::to_vec(&(sources.words)()).expect("text and numbers are always JSON");
+fn words(_query: &str, desk: &Desk) -> Reply {
+    let mut body = serde_json::to_vec(&(desk.sources.words)()).expect("text and numbers are always JSON");
     body.push(b'\n');
     reply(StatusCode::OK, JSON, body)
 }
 
 /// For `http_sd_configs`.
-fn targets(_query: &str, sources: &Sources) -> Reply {
-    let mut body = serde_json::to_vec(&(sources.targets)()).expect("text and lists are always JSON");
+fn targets(_query: &str, desk: &Desk) -> Reply {
+    let mut body = serde_json::to_vec(&(desk.sources.targets)()).expect("text and lists are always JSON");
     body.push(b'\n');
     reply(StatusCode::OK, JSON, body)
 }
 
 /// For load balancers and scripts in front of us: 200 on the holder alone.
-fn active(query: &str, sources: &Sources) -> Reply {
+fn active(query: &str, desk: &Desk) -> Reply {
     let Some((_, name)) = parameters(query).find(|(name, _)| name == "vip") else {
         return problem(StatusCode::BAD_REQUEST, "say which VIP: `/active?vip=NAME`");
     };
-    let status = (sources.status)();
+    let status = (desk.sources.status)();
     match status.vips.iter().find(|vip| vip.name == name).map(|vip| vip.state) {
         Some(VipState::Active) => reply(StatusCode::OK, TEXT, "active\n"),
         Some(state @ (VipState::Initialize | VipState::Backup)) => problem(
@@ -152,7 +172,7 @@ pub(super) fn reply(status: StatusCode, content_type: &'static str, body: impl I
 }
 
 /// A query's names and values, decoded; a name without `=` has an empty value.
-fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
+pub(super) fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(name), decode(value))

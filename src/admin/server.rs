@@ -2,7 +2,8 @@
 //!
 //! It runs on the caller's thread, beside other work, so it holds no more than a fixed number of connections
 //! and no request longer than a page. One rule covers the idle client, the one that sends its head byte by
-//! byte and the one that doesn't read its answer: whoever hasn't sent a whole request for a while is dropped.
+//! byte and the one that doesn't read its answer: whoever hasn't sent a whole request for a while is dropped,
+//! or, who listens to events, hasn't taken what it was given.
 //! When all places are taken, the one that has been silent longest makes room, so that nobody can lock the
 //! others out; and the Unix socket has places of its own.
 
@@ -11,11 +12,12 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt, stream};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -27,6 +29,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::administration::{Answer, Change, Operator, Words};
 use super::bind::SocketListener;
+use super::events::{Entry, Ring};
 use super::routes;
 use super::status::Status;
 use super::targets::Group;
@@ -48,8 +51,28 @@ pub struct Sources {
     pub words: Box<dyn Fn() -> Words>,
     /// Has the driver take a change in, without waiting for it.
     pub change: Box<dyn Fn(Change, Operator, Answer)>,
+    /// What happens, as it happens, from the start on.
+    pub events: Pin<Box<dyn Stream<Item = Entry>>>,
+    /// How many events had to be given up.
+    pub events_dropped: Box<dyn Fn() -> u64>,
     /// What a change by TCP has to show; without one there are none.
     pub token: Option<Token>,
+}
+
+/// What every request is answered from.
+pub(super) struct Desk {
+    pub(super) sources: Sources,
+    pub(super) events: Rc<Ring>,
+}
+
+/// Who asks.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) via: Via,
+    /// When it last showed that it is there.
+    pub(super) heard: Rc<Cell<Instant>>,
+    /// For how long it may be silent.
+    pub(super) patience: Duration,
 }
 
 /// How `/metrics` is written.
@@ -115,7 +138,7 @@ pub async fn serve(listeners: Listeners, sources: Sources) -> io::Result<Infalli
     serve_within(listeners, sources, Limits::default()).await
 }
 
-async fn serve_within(listeners: Listeners, sources: Sources, limits: Limits) -> io::Result<Infallible> {
+async fn serve_within(listeners: Listeners, mut sources: Sources, limits: Limits) -> io::Result<Infallible> {
     let tcp = listeners.tcp.map(TcpListener::from_std).transpose()?;
     let (socket, _removal) = match listeners.socket {
         Some(listener) => {
@@ -124,7 +147,15 @@ async fn serve_within(listeners: Listeners, sources: Sources, limits: Limits) ->
         }
         None => (None, None),
     };
-    let sources = Rc::new(sources);
+    let mut told = std::mem::replace(&mut sources.events, Box::pin(stream::pending()));
+    let desk = Rc::new(Desk { sources, events: Rc::default() });
+    let kept = Rc::clone(&desk.events);
+    let keep = async {
+        while let Some(entry) = told.next().await {
+            kept.push(entry);
+        }
+        pending().await
+    };
     let over_tcp = async {
         let Some(tcp) = tcp else { return pending().await };
         let next = async || {
@@ -133,7 +164,7 @@ async fn serve_within(listeners: Listeners, sources: Sources, limits: Limits) ->
             SockRef::from(&stream).set_tcp_user_timeout(Some(limits.patience))?;
             Ok((stream, Via::Tcp { from }))
         };
-        accept(next, &sources, limits).await
+        accept(next, &desk, limits).await
     };
     let over_socket = async {
         let Some(socket) = socket else { return pending().await };
@@ -142,7 +173,7 @@ async fn serve_within(listeners: Listeners, sources: Sources, limits: Limits) ->
             let uid = stream.peer_cred().ok().map(|peer| peer.uid());
             Ok((stream, Via::Socket { uid }))
         };
-        accept(next, &sources, limits).await
+        accept(next, &desk, limits).await
     };
     // Connections are tasks of this set, so that they may share what isn't `Send`.
     LocalSet::new()
@@ -150,6 +181,7 @@ async fn serve_within(listeners: Listeners, sources: Sources, limits: Limits) ->
             tokio::select! {
                 never = over_tcp => never,
                 never = over_socket => never,
+                never = keep => never,
             }
         })
         .await
@@ -164,7 +196,7 @@ struct Open {
 /// Takes connections from one listener for ever.
 async fn accept<S>(
     mut next: impl AsyncFnMut() -> io::Result<(S, Via)>,
-    sources: &Rc<Sources>,
+    desk: &Rc<Desk>,
     limits: Limits,
 ) -> io::Result<Infallible>
 where
@@ -198,21 +230,22 @@ where
             }
         }
         let heard = Rc::new(Cell::new(Instant::now()));
-        let task =
-            tasks.spawn_local(converse(stream, via, Rc::clone(sources), Rc::clone(&heard), limits.patience));
+        let caller = Caller { via, heard: Rc::clone(&heard), patience: limits.patience };
+        let task = tasks.spawn_local(converse(stream, caller, Rc::clone(desk)));
         open.push(Open { task, heard });
     }
 }
 
-/// Answers one connection's requests, until it ends or `patience` with it does.
-async fn converse<S>(stream: S, via: Via, sources: Rc<Sources>, heard: Rc<Cell<Instant>>, patience: Duration)
+/// Answers one connection's requests, until it ends or the patience with it does.
+async fn converse<S>(stream: S, caller: Caller, desk: Rc<Desk>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let (heard, patience) = (Rc::clone(&caller.heard), caller.patience);
     let service = service_fn(|request| {
         heard.set(Instant::now());
-        let sources = Rc::clone(&sources);
-        async move { Ok::<_, Infallible>(routes::answer(request, via, &sources).await) }
+        let (desk, caller) = (Rc::clone(&desk), caller.clone());
+        async move { Ok::<_, Infallible>(routes::answer(request, &caller, &desk).await) }
     });
     let connection = http1::Builder::new()
         .max_buf_size(HEAD_BYTES)

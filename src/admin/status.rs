@@ -197,6 +197,9 @@ pub struct Service {
     pub name: String,
     /// Connections of clients open on the answering node.
     pub connections_active: u64,
+    /// Connections of clients accepted by the answering node since its start; not there where it can't tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_total: Option<u64>,
     /// Its pool, in the configuration's order.
     pub backends: Vec<Backend>,
 }
@@ -220,6 +223,9 @@ pub struct Backend {
     pub weight: u16,
     /// Connections to it open on the answering node.
     pub connections_active: u64,
+    /// Connections to it since the answering node's start; not there where it can't tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_total: Option<u64>,
 }
 
 /// A verdict on a backend.

@@ -75,7 +75,7 @@ fn is_missed(backend: &Backend) -> bool {
 }
 
 /// What is worth knowing and no reason for alarm.
-fn notes(status: &Status) -> Vec<String> {
+pub(super) fn notes(status: &Status) -> Vec<String> {
     let own = status.members.iter().find(|member| member.own).map_or("", |own| &own.config);
     let differs = |config: &str| !config.is_empty() && !own.is_empty() && config != own;
     status

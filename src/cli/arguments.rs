@@ -30,6 +30,8 @@ pub(super) enum Command {
     Lab(LabArguments),
     /// Show the cluster as a node sees it; exit status 3 if it is degraded
     Status(StatusArguments),
+    /// Show what has happened, as a node has told it
+    Events(EventsArguments),
     /// Give a backend no new connections, or a node no VIP; open connections and probes go on
     Drain(StateArguments),
     /// As drain, and no probes either
@@ -101,6 +103,18 @@ pub(super) struct LabArguments {
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
     /// Print the document itself, as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) asked: AskedArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EventsArguments {
+    /// Go on with whatever happens, until Ctrl-C
+    #[arg(long, short)]
+    pub(super) follow: bool,
+    /// Print each event as a JSON object
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
@@ -181,7 +195,7 @@ pub(super) struct SayArguments {
 }
 
 fn log_format() -> impl TypedValueParser<Value = Format> {
-    PossibleValuesParser::new(["auto", "text", "json"]).try_map(|word| word.parse::<Format>())
+    PossibleValuesParser::new(Format::WORDS).try_map(|word| word.parse::<Format>())
 }
 
 #[cfg(test)]

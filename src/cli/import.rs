@@ -48,7 +48,7 @@ fn deliver(converted: Converted, output: Option<&Path>) -> Result<ExitCode, Fail
                     "choose an `--output` in a folder that is there and can be written; nothing was changed",
                 )
         })?,
-        None => print(&toml)?,
+        None => drop(print(&toml)?),
     }
     complain(&report);
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })

@@ -7,6 +7,7 @@ mod administer;
 mod arguments;
 mod asked;
 mod check;
+mod events;
 mod import;
 mod output;
 mod prometheus;
@@ -47,6 +48,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Import(arguments) => import::run(&arguments),
         Command::Lab(arguments) => Ok(wiring::lab(arguments)),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Events(arguments) => events::run(&arguments),
         Command::Drain(arguments) => administer::state(AdminState::Drain, &arguments),
         Command::Maint(arguments) => administer::state(AdminState::Maint, &arguments),
         Command::Ready(arguments) => administer::state(AdminState::Ready, &arguments),

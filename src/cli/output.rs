@@ -29,14 +29,14 @@ impl Failure {
     }
 }
 
-/// Prints to standard output. Whoever reads it may have seen enough (`| head`): that is no failure.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
+/// Prints to standard output. Whoever reads it may have seen enough (`| head`): that is no failure, but false.
+pub(super) fn print(text: &str) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(1, format!("can't write to standard output: {error}")))
         }
-        _ => Ok(()),
+        written => Ok(written.is_ok()),
     }
 }
 

@@ -17,8 +17,10 @@ pub(super) const REFRESH: Duration = Duration::from_millis(500);
 /// An address removed by somebody else more often than this within [`REMOVALS_WITHIN`] is let go.
 const REMOVALS: usize = 3;
 const REMOVALS_WITHIN: Duration = Duration::from_secs(10);
-/// A fence found shut around a fed hold so often within the time stays so: beacons don't leave at all.
+/// A fence that stays shut around fed holds so often within the time: beacons don't leave at all.
 const FOUND_SHUT: usize = 2;
+/// So many looks in a row, as far apart as refreshes, tell that a fence stays shut.
+const LOOKS: u32 = 2;
 const FOUND_SHUT_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the guard knows of one VIP.
@@ -47,6 +49,8 @@ pub(super) struct Hold {
     pub(super) announcements: Announcements,
     /// Up to when the kernel is sure to keep the addresses: by the last refresh that it has acknowledged.
     leased_until: Time,
+    /// How often in a row the fence was found shut around an address of its.
+    found_shut: u32,
 }
 
 impl Hold {
@@ -54,7 +58,7 @@ impl Hold {
     pub(super) fn new(until: Time, term: u32, leased_at: Time, now: Time) -> Self {
         let leased_until = leased_at + LEASE;
         let announcements = Announcements::start(now);
-        Self { until: until.min(leased_until), term, announcements, leased_until }
+        Self { until: until.min(leased_until), term, announcements, leased_until, found_shut: 0 }
     }
 
     /// It goes on up to `until`, as far as the lease reaches. Up to when it does.
@@ -62,6 +66,13 @@ impl Hold {
         self.until = self.until.max(until.min(self.leased_until));
         self.term = term;
         self.until
+    }
+
+    /// Somebody has looked whether the fence is open around one of its addresses. Whether it stays shut, look after look:
+    /// it may shut a little before a hold ends whose grants run out.
+    pub(super) fn stays_shut(&mut self, open: bool) -> bool {
+        self.found_shut = if open { 0 } else { self.found_shut + 1 };
+        self.found_shut >= LOOKS
     }
 
     /// The kernel has acknowledged a lease that was asked for at `leased_at`.
@@ -92,7 +103,7 @@ impl Vip {
         self.removals.len() >= REMOVALS
     }
 
-    /// The fence was found shut around it although its hold was fed: whether that happens again and again.
+    /// The fence stayed shut around it although its hold was fed: whether that happens again and again.
     pub(super) fn shut_too_often(&mut self, now: Time) -> bool {
         self.found_shut.retain(|at| now.since(*at) <= FOUND_SHUT_WITHIN);
         self.found_shut.push(now);

@@ -12,6 +12,7 @@ mod actions;
 mod administration;
 mod guarding;
 pub(super) mod hearsay;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,15 +25,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::watch;
 
 use crate::config::{Config, Endpoint, Identity};
-use crate::core::{Core, Input, MemberState, Output, Phases, Time};
+use crate::core::{Core, Input, MemberState, Output, Time};
 use crate::guard::{Guard, clock};
 use crate::peers::{self, Peers};
 use crate::probe;
 use crate::proxy::{self, Proxy};
-use crate::telemetry::{self, Channel, Direction, Metrics};
+use crate::telemetry::{self, Channel, Direction, Event as Told, Metrics, Tracing, milliseconds};
 use crate::wire::seal;
 
 use self::hearsay::Hearsay;
+use self::telling::Story;
 use super::mailbox::{Event, Mailbox};
 use super::service::Prober;
 use super::snapshot::{self, Snapshot, VipFacts};
@@ -77,6 +79,10 @@ pub(super) struct Driver {
     pub(super) addresses: Vec<Vec<Option<SocketAddr>>>,
     /// What was told last of each member.
     pub(super) members: BTreeMap<String, MemberState>,
+    /// `None` when nobody wants to hear of failovers' times.
+    pub(super) tracing: Option<Tracing>,
+    /// Whether the node was last told to be able to serve.
+    pub(super) was_ready: bool,
     pub(super) targets: Targets,
     pub(super) hearsay: Hearsay,
     pub(super) throttle: Throttle,
@@ -96,8 +102,7 @@ pub(super) struct Driver {
 /// What the driver knows of a VIP besides the core.
 pub(super) struct Vip {
     pub(super) facts: VipFacts,
-    /// A takeover whose first announcement is awaited.
-    pub(super) taken: Option<(Phases, Time)>,
+    pub(super) story: Story,
 }
 
 impl Vip {
@@ -108,7 +113,7 @@ impl Vip {
                 address_present: false,
                 fence_missing: Some("not put up yet".into()),
             },
-            taken: None,
+            story: Story::default(),
         }
     }
 }
@@ -137,7 +142,7 @@ impl Driver {
                 self.metrics.late(now.since(deadline));
             }
             if now.since(deadline) > LATE.max(self.core.interval() / 2) {
-                tracing::warn!(late_ms = now.since(deadline).as_millis(), "the driver was late");
+                Told::NodeLate { late_ms: milliseconds(now.since(deadline)) }.tell();
                 self.metrics.stalled();
                 self.worker_watch.start_afresh(now);
                 self.guard_watch.start_afresh(now);
@@ -206,7 +211,11 @@ impl Driver {
     fn watch_workers(&mut self) {
         let turn = self.worker_watch.all_turn(&self.proxy.beats(), clock::now());
         if std::mem::replace(&mut self.workers_turn, turn) != turn {
-            tracing::error!(turn, "a proxy worker is stuck, or turns again");
+            if turn {
+                Told::WorkerTurns {}.tell();
+            } else {
+                Told::WorkerStuck {}.tell();
+            }
             for service in 0..self.config.services.len() {
                 self.handle(Input::Listening { service, listening: turn });
             }
@@ -220,6 +229,7 @@ impl Driver {
                 None => return,
                 Some(peers::Received::Input(channel, input)) => {
                     self.metrics.message(counted(channel), Direction::In);
+                    self.news |= self.is_of_a_holder(&input);
                     self.handle(input);
                 }
                 Some(peers::Received::Proven) => self.introduce(),
@@ -248,7 +258,7 @@ impl Driver {
         }
         let (channel, reason) = (channel.as_str(), reason.as_str());
         if let Some(more) = self.throttle.admit((channel, reason), clock::now()) {
-            tracing::warn!(channel, reason, more, "a peer's datagram was refused");
+            Told::PeerRefused { channel, reason, more }.tell();
         }
     }
 
@@ -273,7 +283,7 @@ impl Driver {
 
     fn leave(&mut self) {
         if self.leaving_since.is_none() {
-            tracing::info!("stopping: handing over");
+            Told::NodeStopping { node: &self.identity.name }.tell();
             self.leaving_since = Some(clock::now());
             self.handle(Input::Shutdown);
         }
@@ -307,7 +317,7 @@ impl Driver {
             proxy::Report::NoBackend { service } => {
                 let name = &self.config.services[service].name;
                 if let Some(more) = self.throttle.admit(("no_backend", ""), clock::now()) {
-                    tracing::warn!(service = name, more, "a connection was closed: no backend");
+                    Told::ServiceNoBackend { service: name, more }.tell();
                 }
             }
         }
@@ -316,13 +326,7 @@ impl Driver {
     fn connect_failed(&mut self, service: usize, backend: usize, reason: &'static str) {
         if let Some(more) = self.throttle.admit(("connect", reason), clock::now()) {
             let (service, backend) = self.names(service, backend);
-            tracing::warn!(
-                service,
-                backend,
-                reason,
-                more,
-                "a connection to a backend failed: it is passed over"
-            );
+            Told::BackendPassedOver { service, backend, reason, more }.tell();
         }
         self.handle(Input::ConnectFailed { service, backend });
     }
@@ -336,6 +340,9 @@ impl Driver {
         }
         self.looked_at = now;
         self.sync();
+        self.tell_of_holders(now);
+        self.tell_of_readiness();
+        self.tell_of_first_connections(now);
         let same = !self.tell_of_members(now) && self.core.revision() == self.shown_revision;
         if !std::mem::take(&mut self.news) && same && now.since(self.published_at) < PUBLISH_AGAIN {
             return;
@@ -355,34 +362,6 @@ impl Driver {
         let snapshot = Snapshot { targets: self.targets.addresses(), ..snapshot };
         self.snapshots.send_replace(Arc::new(snapshot));
         self.published_at = now;
-    }
-
-    /// Tells what has become of members. True when there was anything.
-    fn tell_of_members(&mut self, now: Time) -> bool {
-        let mut changed = false;
-        for (_, member) in self.core.members().iter() {
-            let state = member.state(now);
-            let Some(known) = self.members.get_mut(member.name()) else {
-                tracing::info!(member = member.name(), address = %member.address(), to = state.as_str(), "member");
-                self.metrics.member(state);
-                self.members.insert(member.name().to_owned(), state);
-                changed = true;
-                continue;
-            };
-            if *known == state {
-                continue;
-            }
-            // Doubt comes and goes; what it comes to is told.
-            let doubt = state == MemberState::Suspect
-                || *known == MemberState::Suspect && state == MemberState::Alive;
-            if !doubt {
-                tracing::info!(member = member.name(), from = known.as_str(), to = state.as_str(), "member");
-                self.metrics.member(state);
-            }
-            *known = state;
-            changed = true;
-        }
-        changed
     }
 
     fn name(&self, vip: usize) -> &str {

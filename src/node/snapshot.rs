@@ -73,6 +73,7 @@ pub(super) struct NodeFacts {
     /// How many members the configuration names.
     pub(super) members_expected: u64,
     pub(super) log_lines_dropped: u64,
+    pub(super) events_dropped: u64,
 }
 
 /// Copies what there is to show.
@@ -145,11 +146,13 @@ pub(super) fn status(
                         connections_active: counted
                             .and_then(|c| c.backends.get(index))
                             .map_or(0, |b| b.active),
+                        connections_total: counted.and_then(|c| c.backends.get(index)).map(|b| b.connections),
                     }
                 });
             status::Service {
                 name: service.name.clone(),
                 connections_active: counted.map_or(0, |c| c.active),
+                connections_total: counted.map(|c| c.connections),
                 backends: backends.collect(),
             }
         });
@@ -226,6 +229,7 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
         config_loaded: facts.loaded,
         admin: snapshot.admin,
         log_lines_dropped: facts.log_lines_dropped,
+        events_dropped: facts.events_dropped,
         majority: snapshot.majority.as_ref().map_or([0; 3], |majority| {
             [majority.expected_nodes, majority.needed, majority.present].map(u64::from)
         }),

@@ -19,6 +19,7 @@ use crate::core::{self, Boot, Core, MemberId, Settings, VipSettings};
 use crate::guard::{Guard, GuardError, Inherited, Ward, WardVip, clock};
 use crate::peers::{self, Peers, PeersError, gossip};
 use crate::proxy;
+use crate::telemetry::Tracing;
 use crate::wire::seal::{Channel, Keyring};
 use crate::wire::{member_id, vip_id};
 
@@ -40,6 +41,7 @@ pub(super) struct Prepared {
     pub(super) admin: admin::Listeners,
     pub(super) token: Option<admin::Token>,
     pub(super) gossip: gossip::Settings,
+    pub(super) tracing: Option<Tracing>,
 }
 
 /// What a guard, and its successors, are started with.
@@ -98,6 +100,8 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     let keyring = Keyring::new(secret.as_bytes(), &config.cluster.name);
     let token = config.admin.token_file.as_deref().map(admin::read_token).transpose();
     let token = token.map_err(|error| RunError::new(2, &error, error.hint()))?;
+    let tracing = Tracing::from_environment(&config.cluster.name, &identity.name);
+    let tracing = tracing.map_err(|error| RunError::new(2, &error, error.hint()))?;
     let me = member_id(&identity.name);
 
     let interfaces = if witness { Vec::new() } else { interfaces(&config, &identity)? };
@@ -137,7 +141,20 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     for service in 0..config.services.len() {
         core.handle(core::Input::Listening { service, listening: true }, clock::now());
     }
-    Ok(Prepared { config, digest, identity, core, peers, guard, wards, listeners, admin, token, gossip })
+    Ok(Prepared {
+        config,
+        digest,
+        identity,
+        core,
+        peers,
+        guard,
+        wards,
+        listeners,
+        admin,
+        token,
+        gossip,
+        tracing,
+    })
 }
 
 fn read(file: &Path) -> Result<Config, RunError> {

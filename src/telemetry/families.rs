@@ -102,6 +102,11 @@ pub(super) const LOG_DROPPED: Family = Family::counter(
     &[],
     "Log lines given up because whatever reads standard error was too slow.",
 );
+pub(super) const EVENTS_DROPPED: Family = Family::counter(
+    "chinthe_events_dropped_total",
+    &[],
+    "Events that the event stream doesn't have, because more came than could be taken in.",
+);
 pub(super) const MEMBERS: Family = Family::gauge(
     "chinthe_cluster_members",
     &["state"],

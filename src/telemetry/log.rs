@@ -1,28 +1,37 @@
-//! The log: text for people, JSON for machines, on standard error.
+//! The log and the event stream: every record once, to whoever reads them, and nobody waits for a reader.
 //!
-//! Lines are handed to a thread of their own over a bounded queue, so that whatever reads standard error
-//! can stall without stopping the daemon. What doesn't fit is given up and counted.
+//! Records are handed over by two bounded queues: as lines to a thread of their own, so that whatever reads
+//! standard error can stall without stopping the daemon; and, if they are events, to whoever shows events. What
+//! doesn't fit is given up and counted.
 
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tracing::Subscriber;
+use tokio::sync::mpsc;
 use tracing::level_filters::LevelFilter;
-use tracing::subscriber::SetGlobalDefaultError;
+use tracing::subscriber::{Interest, SetGlobalDefaultError};
+use tracing::{Metadata, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::{EnvFilter, Registry};
+
+use super::event::EVENTS;
+use super::journal::{self, Journal};
+use super::record::{Record, What};
 
 /// The variable that chooses levels, by module if need be: `debug`, `info,chinthe::peers=trace`.
 const FILTER_VARIABLE: &str = "CHINTHE_LOG";
-/// The variable that chooses the format where the command line doesn't: `text` or `json`.
+/// The variable that chooses the format where the command line doesn't: `text`, `json` or `journald`.
 const FORMAT_VARIABLE: &str = "CHINTHE_LOG_FORMAT";
 
 /// Lines that wait at most: some 2 MB, more than a failover's worth at `debug`.
 const QUEUE_LINES: usize = 8192;
+/// Events that wait at most until they are shown: many failovers' worth.
+const QUEUE_EVENTS: usize = 1024;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,6 +43,8 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Json,
+    /// Entries of systemd's journal, to its own socket instead of standard error.
+    Journald,
 }
 
 /// A word that names no format.
@@ -44,8 +55,13 @@ pub struct UnknownFormat(String);
 impl UnknownFormat {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
-        "use `auto`, `text` or `json`"
+        "use `auto`, `text`, `json` or `journald`"
     }
+}
+
+impl Format {
+    /// The words for all of them.
+    pub const WORDS: [&'static str; 4] = ["auto", "text", "json", "journald"];
 }
 
 impl FromStr for Format {
@@ -56,6 +72,7 @@ impl FromStr for Format {
             "auto" => Ok(Self::Auto),
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
+            "journald" => Ok(Self::Journald),
             other => Err(UnknownFormat(other.to_owned())),
         }
     }
@@ -70,6 +87,9 @@ pub enum LogError {
     /// `CHINTHE_LOG` can't be understood.
     #[error("`CHINTHE_LOG` can't be understood: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// There is no journal.
+    #[error("the journal can't be reached at `{socket}`: {0}", socket = journal::SOCKET)]
+    Journal(#[source] io::Error),
     /// There is one already in this process.
     #[error("the log was started twice")]
     Started(#[from] SetGlobalDefaultError),
@@ -81,6 +101,7 @@ impl LogError {
         match self {
             Self::Format(error) => error.hint(),
             Self::Filter(_) => "for example `CHINTHE_LOG=debug` or `CHINTHE_LOG=info,chinthe::peers=trace`",
+            Self::Journal(_) => "is systemd running here? `text` and `json` go to standard error",
             Self::Started(_) => "this is a mistake in chinthe, please report it",
         }
     }
@@ -89,48 +110,69 @@ impl LogError {
 /// Keeps the log going; on drop, what waits is written, for at most a second or so.
 #[must_use = "the log ends when its guard is dropped"]
 pub struct Guard {
-    dropped: DroppedLines,
+    lost: Lost,
+    events: Option<Events>,
     _writer: WorkerGuard,
 }
 
+/// Every event from the start on, in the order in which they were told.
+pub type Events = mpsc::Receiver<Record>;
+
 impl Guard {
-    /// The count of lines given up so far.
-    pub fn dropped_lines(&self) -> DroppedLines {
-        self.dropped.clone()
+    /// The counts of what was given up so far.
+    pub fn lost(&self) -> Lost {
+        self.lost.clone()
+    }
+
+    /// What is to be shown; there is one reader, so the second to ask gets none.
+    pub fn take_events(&mut self) -> Option<Events> {
+        self.events.take()
     }
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").field("dropped", &self.dropped.get()).finish_non_exhaustive()
+        f.debug_struct("Guard").field("lost", &self.lost).finish_non_exhaustive()
     }
 }
 
-/// How many log lines were given up; for any thread to read.
+/// How much was given up because its reader was too slow; for any thread to read.
 #[derive(Debug, Clone)]
-pub struct DroppedLines(ErrorCounter);
+pub struct Lost {
+    lines: ErrorCounter,
+    events: Arc<AtomicU64>,
+}
 
-impl DroppedLines {
-    /// Their number since the start.
-    pub fn get(&self) -> u64 {
-        self.0.dropped_lines() as u64
+impl Lost {
+    /// Log lines, since the start.
+    pub fn lines(&self) -> u64 {
+        self.lines.dropped_lines() as u64
+    }
+
+    /// Events that the stream doesn't have, since the start; the log may have them.
+    pub fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
     }
 }
 
-/// Starts the log of this process, on standard error; `level` holds where `CHINTHE_LOG` doesn't say more.
+/// Starts the log of this process; `level` holds where `CHINTHE_LOG` doesn't say more.
 pub fn start(format: Format, level: LevelFilter) -> Result<Guard, LogError> {
     let format = match (format, variable(FORMAT_VARIABLE)) {
         (Format::Auto, Some(word)) => word.parse()?,
-        (Format::Auto | Format::Text | Format::Json, _) => format,
+        (Format::Auto | Format::Text | Format::Json | Format::Journald, _) => format,
     };
     let filter = EnvFilter::builder()
         .with_default_directive(level.into())
         .parse(variable(FILTER_VARIABLE).unwrap_or_default())?;
-    let (writer, guard) = queue(io::stderr());
-    let dropped = DroppedLines(writer.error_counter());
     let colour = io::stderr().is_terminal() && variable("NO_COLOR").is_none();
-    tracing::subscriber::set_global_default(subscriber(format, colour, filter, writer))?;
-    Ok(Guard { dropped, _writer: guard })
+    let (writer, guard) = match format {
+        Format::Journald => queue(Journal::open(Path::new(journal::SOCKET)).map_err(LogError::Journal)?),
+        Format::Auto | Format::Text | Format::Json => queue(io::stderr()),
+    };
+    let (teller, events) = Teller::new(format, colour, filter, writer);
+    let lost = teller.lost.clone();
+    tracing::subscriber::set_global_default(Registry::default().with(teller))?;
+    Ok(Guard { lost, events: Some(events), _writer: guard })
 }
 
 /// A writer that never waits, and the thread that writes in its stead.
@@ -143,147 +185,67 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn subscriber<W>(
+/// Makes a record of everything that is told, and hands it on.
+struct Teller {
     format: Format,
     colour: bool,
+    /// What the log shows. Events are made whatever it says.
     filter: EnvFilter,
-    writer: W,
-) -> Box<dyn Subscriber + Send + Sync>
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_timer(UtcTime)
-        .with_ansi(colour)
-        .with_writer(writer);
-    match format {
-        Format::Json => Box::new(lines.json().flatten_event(true).finish()),
-        Format::Auto | Format::Text => Box::new(lines.with_target(false).finish()),
+    lines: NonBlocking,
+    events: mpsc::Sender<Record>,
+    lost: Lost,
+}
+
+impl Teller {
+    fn new(format: Format, colour: bool, filter: EnvFilter, lines: NonBlocking) -> (Self, Events) {
+        let (events, shown) = mpsc::channel(QUEUE_EVENTS);
+        let lost = Lost { lines: lines.error_counter(), events: Arc::default() };
+        (Self { format, colour, filter, lines, events, lost }, shown)
+    }
+
+    fn rendered(&self, record: &Record) -> Vec<u8> {
+        match self.format {
+            Format::Journald => journal::entry(record),
+            Format::Json => {
+                let mut line =
+                    serde_json::to_vec(&record.document()).expect("text and numbers are always JSON");
+                line.push(b'\n');
+                line
+            }
+            Format::Auto | Format::Text => (record.line(self.colour) + "\n").into_bytes(),
+        }
     }
 }
 
-/// RFC 3339, in UTC, to the microsecond: sorts as text, and compares between nodes.
-struct UtcTime;
+impl<S: Subscriber> Layer<S> for Teller {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if metadata.target() == EVENTS {
+            Interest::always()
+        } else {
+            Layer::<S>::register_callsite(&self.filter, metadata)
+        }
+    }
 
-impl FormatTime for UtcTime {
-    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        write!(writer, "{:.6}", jiff::Timestamp::now())
+    fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
+        metadata.target() == EVENTS || self.filter.enabled(metadata, context)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        // No event is below it.
+        self.filter.max_level_hint().map(|level| level.max(LevelFilter::INFO))
+    }
+
+    fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
+        let record = Record::of(event);
+        if self.filter.enabled(event.metadata(), context) {
+            // A lossy writer's failure is a line that it has counted.
+            let _ = self.lines.clone().write_all(&self.rendered(&record));
+        }
+        if matches!(record.what, What::Event(_)) && self.events.try_send(record).is_err() {
+            self.lost.events.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-    use std::time::Duration;
-
-    use super::*;
-    use crate::core::{Cause, Phases, Time, Transition, VipState};
-    use crate::telemetry::log_transition;
-
-    /// Keeps what is written.
-    #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Kept {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic while held").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// What a transition's line looks like in `format`.
-    fn line(format: Format, phases: Option<Phases>) -> String {
-        let kept = Kept::default();
-        let writer = kept.clone();
-        let log = subscriber(format, false, EnvFilter::new("info"), move || writer.clone());
-        tracing::subscriber::with_default(log, || {
-            log_transition(
-                "vi_1",
-                &Transition {
-                    vip: 0,
-                    from: VipState::Backup,
-                    to: VipState::Active,
-                    cause: Cause::HolderSilent,
-                    at: Time::ZERO,
-                    priority: 102,
-                    term: 4,
-                    phases,
-                },
-            );
-            tracing::debug!("not shown");
-        });
-        let bytes = kept.0.lock().expect("no panic while held").clone();
-        String::from_utf8(bytes).expect("text")
-    }
-
-    #[test]
-    fn a_transition_is_one_line_of_json_with_its_fields() {
-        let phases = Phases {
-            detect: Duration::from_millis(150),
-            elect: Duration::from_micros(25_500),
-            assign: Duration::from_millis(2),
-        };
-        let text = line(Format::Json, Some(phases));
-        assert_eq!(text.lines().count(), 1, "{text}");
-        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        for (field, value) in [
-            ("message", "transition".into()),
-            ("level", "INFO".into()),
-            ("vip", "vi_1".into()),
-            ("from", "backup".into()),
-            ("to", "active".into()),
-            ("cause", "holder_silent".into()),
-            ("priority", 102.into()),
-            ("term", 4.into()),
-            ("detect_ms", 150.0.into()),
-            ("elect_ms", 25.5.into()),
-            ("assign_ms", serde_json::Value::from(2.0)),
-        ] {
-            assert_eq!(json[field], value, "{field} in {text}");
-        }
-        let timestamp = json["timestamp"].as_str().expect("a time");
-        assert!(timestamp.ends_with('Z') && timestamp.parse::<jiff::Timestamp>().is_ok(), "{timestamp}");
-    }
-
-    #[test]
-    fn a_transition_without_phases_has_no_such_fields() {
-        let text = line(Format::Text, None);
-        assert!(
-            text.ends_with(
-                "INFO transition vip=\"vi_1\" from=\"backup\" to=\"active\" cause=\"holder_silent\" priority=102 term=4\n"
-            ),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_stuck_reader_stops_nobody_and_what_it_misses_is_counted() {
-        let kept = Kept::default();
-        let stuck = Arc::clone(&kept.0);
-        let held = stuck.lock().expect("no panic while held");
-        let (writer, guard) = queue(kept);
-        let dropped = DroppedLines(writer.error_counter());
-        let log = subscriber(Format::Text, false, EnvFilter::new("info"), writer);
-        tracing::subscriber::with_default(log, || {
-            // One line may be on its way out already.
-            for line in 0..QUEUE_LINES + 10 {
-                tracing::info!(line, "nobody reads this");
-            }
-        });
-        assert!(dropped.get() >= 9, "{}", dropped.get());
-        drop(held);
-        drop(guard);
-        assert!(!stuck.lock().expect("no panic while held").is_empty(), "the rest was written in the end");
-    }
-
-    #[test]
-    fn a_format_is_known_by_its_word() {
-        assert_eq!("json".parse(), Ok(Format::Json));
-        assert_eq!("xml".parse::<Format>(), Err(UnknownFormat("xml".to_owned())));
-    }
-}
+mod tests;

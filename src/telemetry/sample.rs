@@ -26,6 +26,8 @@ pub struct Sample {
     pub admin: AdminState,
     /// Log lines given up so far.
     pub log_lines_dropped: u64,
+    /// Events given up so far, that the event stream doesn't have.
+    pub events_dropped: u64,
     /// How many members are in each state, this node included, in the order of [`MemberState::ALL`].
     pub members: [u64; MemberState::ALL.len()],
     /// How many members the configuration names.

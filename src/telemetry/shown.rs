@@ -68,6 +68,7 @@ fn node(page: &mut Page, metrics: &Metrics, sample: &Sample) {
         page.flag(&families::NODE_ADMIN, &[state.as_str()], sample.admin == state);
     }
     page.count(&families::LOG_DROPPED, &[], sample.log_lines_dropped);
+    page.count(&families::EVENTS_DROPPED, &[], sample.events_dropped);
     page.count(&families::DRIVER_STALLS, &[], metrics.stalls.get());
     page.add_histogram(&families::DRIVER_LATENESS, &[], &metrics.lateness.observed());
     for (at, name) in layout.checks.iter().enumerate() {

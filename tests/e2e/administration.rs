@@ -121,7 +121,7 @@ fn a_drained_backend_keeps_its_open_connections(sandbox: Sandbox) -> Outcome {
     assert!(web1 > 0);
     let log = ha1.log_text();
     assert!(
-        log.contains("operator of=\"myweb/web1\" says=\"drain\" lasting=\"until changed\" by=\"user "),
+        log.contains("operator.said of=\"myweb/web1\" says=\"drain\" lasting=\"until changed\" by=\"user "),
         "{log}"
     );
     Ok(())
@@ -177,9 +177,9 @@ fn ready_from_maint(sandbox: Sandbox) -> Outcome {
     well(ha1, &["ready", "*/web1"])?;
     scene.lab.wait_for("web1 to be up", PATIENCE, || shows(ha1, "web1", "ready", "up"))?;
     let log = ha1.log_text();
-    assert!(log.contains("backend=\"web1\" from=\"unknown\" to=\"up\""), "{log}");
+    assert!(log.contains("backend.up service=\"myweb\" backend=\"web1\" from=\"unknown\""), "{log}");
     // It never was by way of down.
-    assert!(!log.contains("to=\"down\""), "{log}");
+    assert!(!log.contains("backend.down"), "{log}");
 
     // A dead one doesn't come back by a word.
     well(ha1, &["maint", "myweb/web1"])?;

@@ -311,7 +311,7 @@ fn the_younger_gives_up(sandbox: Sandbox) -> Outcome {
         said.contains("error: another node at 192.168.56.23 has this one's name") && said.contains("hint: ")
     })?;
     assert_eq!(older.daemon()?, before, "the older goes on");
-    assert!(older.log_text().contains("another node has this one's name"), "{}", older.log_text());
+    assert!(older.log_text().contains("peer.name_taken"), "{}", older.log_text());
     let first_five = &scene.lab.nodes()[..5];
     await_all(&scene.lab, first_five, &["ha1", "ha2", "ha3", "ha4", "ha5"], PATIENCE)?;
     scene.await_home()?;

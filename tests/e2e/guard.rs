@@ -31,7 +31,7 @@ fn lose_guard(scene: &Scene, name: &str, signal: Signal) -> Outcome {
     let began = Instant::now();
     kill_process(guard, signal)?;
     scene.lab.wait_for("another guard", PATIENCE, || {
-        node.guard().is_ok_and(|other| other != guard) && node.log_text().contains("a new guard has started")
+        node.guard().is_ok_and(|other| other != guard) && node.log_text().contains("guard.started")
     })?;
     // A while longer than every hold and every lease of the lost guard's.
     holds_within(Duration::from_millis(2500), || false);

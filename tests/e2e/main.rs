@@ -7,6 +7,7 @@
 mod administration;
 mod backends;
 mod boards;
+mod browser;
 mod cluster;
 mod failover;
 mod fence;
@@ -19,6 +20,7 @@ mod left_behind;
 mod logs;
 mod nftables;
 mod node;
+mod page;
 mod pair;
 mod prometheus;
 mod quorum;
@@ -29,6 +31,7 @@ mod sniffer;
 mod stand_in;
 mod strangers;
 mod thirty;
+mod traces;
 mod views;
 mod words;
 
@@ -61,6 +64,8 @@ fn main() -> ExitCode {
             thirty::TESTS,
             prometheus::TESTS,
             boards::TESTS,
+            page::TESTS,
+            traces::TESTS,
             quorum::TESTS,
         ]
         .concat(),

@@ -244,9 +244,7 @@ fn a_forged_claim_is_counted_and_answered(sandbox: Sandbox) -> Outcome {
     scene.lab.wait_for("the client to be served", PATIENCE, || scene.prober.answered_since(since))?;
     assert!(scene.prober.gap(began) < scene::FAILOVER, "{:?}", scene.prober.gap(began));
     assert_eq!(account(&scene)?, before);
-    scene.lab.wait_for("the log to tell of it", PATIENCE, || {
-        ha1.log_text().contains("somebody else claims the VIP")
-    })?;
+    scene.lab.wait_for("the log to tell of it", PATIENCE, || ha1.log_text().contains("vip.conflict"))?;
     scene.assert_one_answerer();
     Ok(())
 }

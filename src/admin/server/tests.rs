@@ -11,6 +11,7 @@ use std::time::Instant as Clock;
 use tokio::sync::oneshot;
 
 mod changing;
+mod telling;
 
 use super::*;
 use crate::admin::{Target, bind_socket, bind_tcp, fetch_status, status, targets};
@@ -103,6 +104,8 @@ fn sources(metrics: fn() -> String) -> Sources {
         ready: Box::new(|| vec![("listeners".to_owned(), true), ("probes".to_owned(), false)]),
         words: Box::new(|| changing::words("ha1")),
         change: Box::new(changing::driver),
+        events: Box::pin(stream::iter(telling::three()).chain(stream::pending())),
+        events_dropped: Box::new(|| 5),
         token: None,
     }
 }

@@ -7,6 +7,7 @@ use super::Guard;
 use crate::core::Time;
 use crate::guard::clock::now;
 use crate::guard::fence::{Fence, Fenced};
+use crate::guard::held::Vip;
 use crate::guard::protocol::Report;
 use crate::wire::beacon;
 
@@ -78,14 +79,16 @@ impl Guard {
         }
     }
 
-    /// Lets go of what the fence was found shut around: somebody may take it anew. Where that happens again, beacons
+    /// Lets go of what the fence stays shut around: somebody may take it anew. Where that happens again, beacons
     /// don't leave, and nobody would reach the VIP on any node: then the fence is taken down for good.
     async fn let_go_of_the_silent(&mut self) {
-        let silent = self.fence.as_mut().map(Fence::silent).unwrap_or_default();
+        let found = self.fence.as_mut().map(Fence::found).unwrap_or_default();
         let now = now();
-        for at in 0..self.vips.len() {
+        for (address, open) in found {
+            let ours = |vip: &Vip| vip.hold.is_some() && vip.addresses.contains(&address);
+            let Some(at) = self.vips.iter().position(ours) else { continue };
             let vip = &mut self.vips[at];
-            if vip.hold.is_none() || !vip.addresses.iter().any(|address| silent.contains(address)) {
+            if !vip.hold.as_mut().is_some_and(|hold| hold.stays_shut(open)) {
                 continue;
             }
             if vip.shut_too_often(now)

@@ -167,19 +167,23 @@ impl Fence {
         }
     }
 
-    /// What has been found out: the addresses that may not speak.
-    pub(super) fn silent(&mut self) -> Vec<IpAddr> {
-        let mut silent = Vec::new();
+    /// What has been found out: which addresses may speak, and which may not.
+    pub(super) fn found(&mut self) -> Vec<(IpAddr, bool)> {
+        let mut found = Vec::new();
         self.looks.retain_mut(|(address, answer)| match answer.try_recv() {
             Err(oneshot::error::TryRecvError::Empty) => true,
-            Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOENT) => {
-                silent.push(*address);
+            Ok(Ok(())) => {
+                found.push((*address, true));
                 false
             }
-            // It may speak, or there is no telling.
-            Ok(_) | Err(oneshot::error::TryRecvError::Closed) => false,
+            Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOENT) => {
+                found.push((*address, false));
+                false
+            }
+            // There is no telling.
+            Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => false,
         });
-        silent
+        found
     }
 
     /// Whether it was taken down for good.

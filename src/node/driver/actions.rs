@@ -5,10 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Driver;
+use super::telling::tell_of_backend;
 use crate::core::{Claimant, Mac, Member, MemberId, Message, Output};
 use crate::guard::{Guard, GuardError, clock};
 use crate::proxy::{Route, Routes, Target};
-use crate::telemetry::{Channel, Direction, log_transition};
+use crate::telemetry::{Channel, Direction, Event};
 
 impl Driver {
     pub(super) fn carry_out(&mut self, output: Output) {
@@ -23,7 +24,10 @@ impl Driver {
             Output::Probe { to } => self.send(to, &Message::Probe),
             Output::Send { to, message } => self.send(to, &message),
             Output::Hold { vip, until, term } => self.ask(|guard| guard.hold(vip, until, term)),
-            Output::Release { vip } => self.ask(|guard| guard.release(vip)),
+            Output::Release { vip } => {
+                self.vips[vip].story.letting_go(clock::now());
+                self.ask(|guard| guard.release(vip));
+            }
             Output::Announce { vip } => self.order(|guard| guard.announce(vip)),
             Output::ProbeAddress { vip, mac } => self.ask(|guard| guard.probe(vip, mac)),
             Output::RoutesChanged => {
@@ -36,8 +40,7 @@ impl Driver {
                     self.metrics.backend(service, backend, change.to);
                 }
                 let (service, backend) = self.names(service, backend);
-                let (from, to) = (change.from.as_str(), change.to.as_str());
-                tracing::info!(service, backend, from, to, "backend");
+                tell_of_backend(service, backend, change);
             }
             Output::ProbeBackend { service, backend } => self.prober.probe(service, backend),
             Output::PauseProbes { service, backend, pause } => self.prober.pause(service, backend, pause),
@@ -45,12 +48,10 @@ impl Driver {
             Output::Forgotten { address, .. } => self.peers.forget(address),
             Output::Conflict { vip, by } => self.conflict(vip, by),
             Output::Transition(transition) => {
-                let vip = transition.vip;
-                log_transition(self.name(vip), &transition);
                 self.metrics.transition(&transition);
                 self.news = true;
-                self.vips[vip].facts.since = Timestamp::now();
-                self.vips[vip].taken = transition.phases.map(|phases| (phases, clock::now()));
+                self.vips[transition.vip].facts.since = Timestamp::now();
+                self.tell_of_transition(transition);
             }
         }
     }
@@ -88,7 +89,7 @@ impl Driver {
         };
         self.metrics.conflict(vip, source);
         if let Some(more) = self.throttle.admit(("conflict", source), clock::now()) {
-            tracing::warn!(vip = self.name(vip), source, by = who, more, "somebody else claims the VIP");
+            Event::VipConflict { vip: self.name(vip), source, by: &who, more }.tell();
         }
     }
 

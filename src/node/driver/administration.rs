@@ -11,6 +11,7 @@ use crate::config::{did_you_mean, duration_text};
 use crate::core::{self, Input, Target};
 use crate::guard::clock;
 use crate::node::snapshot;
+use crate::telemetry::Event;
 use crate::wire::member_id;
 
 impl Driver {
@@ -43,13 +44,13 @@ impl Driver {
             if !self.core.administration().words().any(|said| said == (&change.target, &word)) {
                 return Err(Refusal::Full);
             }
-            tracing::info!(
-                of = Subject::from(&change.target).to_string(),
-                says = Setting::from(setting).to_string(),
-                lasting = change.lasting.map_or_else(|| "until changed".into(), duration_text),
-                by = operator.to_string(),
-                "operator"
-            );
+            Event::OperatorSaid {
+                of: &Subject::from(&change.target).to_string(),
+                says: &Setting::from(setting).to_string(),
+                lasting: &change.lasting.map_or_else(|| "until changed".into(), duration_text),
+                by: &operator.to_string(),
+            }
+            .tell();
         }
         self.news = true;
         let mut words = snapshot::words(&self.core, &self.identity, clock::now());

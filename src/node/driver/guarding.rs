@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Driver, PORTION};
 use crate::core::{Cause, Input, Mac, Time};
 use crate::guard::{GuardError, Inherited, Report, clock};
+use crate::telemetry::Event;
 
 /// A guard that can't be started is tried again after this.
 const GUARD_AGAIN: Duration = Duration::from_secs(1);
@@ -42,12 +43,12 @@ impl Driver {
             }
             Report::Removed { vip } => {
                 self.set_present(vip, false);
-                tracing::warn!(vip = self.name(vip), "somebody else removes the address again and again");
+                Event::VipAddressRemoved { vip: self.name(vip), restored: false }.tell();
                 self.handle(Input::LetGo { vip, cause: Cause::AddressRemoved });
             }
             Report::Restored { vip } => {
                 self.metrics.address_restored(vip);
-                tracing::warn!(vip = self.name(vip), "somebody else removed the address: it was added again");
+                Event::VipAddressRemoved { vip: self.name(vip), restored: true }.tell();
             }
             Report::Probed { vip } => self.handle(Input::AddressProbed { vip }),
             Report::Answered { vip, mac, by_ip } => {
@@ -56,7 +57,7 @@ impl Driver {
             Report::Link { vip, up, mac } => self.handle(Input::Link { vip, up, mac: Mac(mac) }),
             Report::Announced { vip, first } => self.announced(vip, first),
             Report::Fence { missing } => self.fence_changed(missing.as_deref()),
-            Report::Trouble { text } => tracing::warn!("the guard has trouble: {text}"),
+            Report::Trouble { text } => Event::GuardTrouble { error: &text }.tell(),
             Report::Started => self.guard_started(),
             Report::Refused { error, hint } => {
                 self.lost_guard(&GuardError::Refused { error, hint });
@@ -75,34 +76,18 @@ impl Driver {
 
     fn fence_changed(&mut self, missing: Option<&str>) {
         match missing {
-            None => tracing::info!("the fence is up: the kernel ends the VIPs of a daemon that hangs"),
-            Some(reason) => {
-                tracing::warn!(
-                    reason,
-                    "no fence: a daemon that hangs together with its guard is ended by the lease"
-                );
-            }
+            None => Event::FenceUp {}.tell(),
+            Some(reason) => Event::FenceMissing { reason }.tell(),
         }
         let missing = missing.map(str::to_owned);
         self.vips.iter_mut().for_each(|vip| vip.facts.fence_missing.clone_from(&missing));
         self.news = true;
     }
 
-    fn announced(&mut self, vip: usize, first: bool) {
-        for address in &self.config.vips[vip].addresses {
-            self.metrics.announcement(vip, if address.ip.is_ipv4() { "garp" } else { "na" }, 1);
-        }
-        if let (true, Some((phases, held_at))) = (first, self.vips[vip].taken.take()) {
-            let announce = clock::now().since(held_at);
-            let total = phases.detect + phases.elect + phases.assign + announce;
-            self.metrics.failover_announced(vip, announce, total);
-        }
-    }
-
     /// What a lost guard held is held on by its successor: the kernel has the addresses for as long as their lease,
     /// and nobody is left to remove them.
     pub(super) fn lost_guard(&mut self, error: &GuardError) {
-        tracing::error!(%error, "the guard is lost");
+        Event::GuardLost { error: &error.to_string() }.tell();
         if let Some(guard) = self.guard.take() {
             guard.kill();
         }
@@ -145,7 +130,7 @@ impl Driver {
                 self.tell_guard_of_peers();
             }
             Err(error) => {
-                tracing::error!(%error, "no new guard");
+                Event::GuardTrouble { error: &format!("no new guard: {error}") }.tell();
                 self.guard_again_at = now + GUARD_AGAIN;
             }
         }
@@ -153,7 +138,7 @@ impl Driver {
 
     /// What the new guard doesn't go on with it has removed.
     fn guard_started(&mut self) {
-        tracing::warn!("a new guard has started");
+        Event::GuardStarted {}.tell();
         for (vip, inherited) in std::mem::take(&mut self.inherits).into_iter().enumerate() {
             if !inherited {
                 self.set_present(vip, false);

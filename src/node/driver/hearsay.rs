@@ -12,7 +12,7 @@ use crate::guard::clock;
 use crate::node::directory::{self, Clocks};
 use crate::node::targets;
 use crate::peers::gossip::{Directory, Gossip, LEFT, News, STATE};
-use crate::telemetry::{self, Channel, Direction};
+use crate::telemetry::{self, Channel, Direction, Event};
 use crate::wire::member_id;
 
 /// How long a leave may take to reach everybody.
@@ -52,7 +52,8 @@ impl Driver {
         match news {
             News::Directory(directory) => self.hear_directory(&directory),
             News::NameTaken { address, younger } => {
-                tracing::error!(%address, younger, name = self.identity.name, "another node has this one's name");
+                let node = &self.identity.name;
+                Event::PeerNameTaken { node, address: &address.to_string(), younger }.tell();
                 if younger {
                     self.hearsay.name_taken = Some(address);
                     self.leave();
@@ -67,7 +68,7 @@ impl Driver {
                 self.metrics.rejected(Channel::Gossip, why.as_str(), count);
                 tracing::debug!(reason = why.as_str(), count, "gossip left something out");
             }
-            News::Died { restarts } => tracing::warn!(restarts, "gossip has died, and is started again"),
+            News::Died { restarts } => Event::GossipDied { restarts }.tell(),
         }
     }
 

@@ -115,6 +115,7 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_driver_lateness_seconds", "histogram"),
         ("chinthe_check_up", "gauge"),
         ("chinthe_log_lines_dropped_total", "counter"),
+        ("chinthe_events_dropped_total", "counter"),
         ("chinthe_cluster_members", "gauge"),
         ("chinthe_cluster_expected_members", "gauge"),
         ("chinthe_member_transitions_total", "counter"),
@@ -276,6 +277,7 @@ fn a_sample_is_shown_as_it_is() {
         ready: true,
         config_reload_ok: true,
         log_lines_dropped: 7,
+        events_dropped: 3,
         majority: [3, 2, 3],
         members: [2, 0, 1, 0],
         heard: vec![("ha2".to_owned(), Duration::from_millis(1_700_000_000_250))],
@@ -312,6 +314,7 @@ fn a_sample_is_shown_as_it_is() {
     let is = |series: &str, value: f64| assert_eq!(scrape.value(series), value, "{series}");
     is("chinthe_ready", 1.0);
     is("chinthe_log_lines_dropped_total", 7.0);
+    is("chinthe_events_dropped_total", 3.0);
     is(r#"chinthe_cluster_members{state="alive"}"#, 2.0);
     is(r#"chinthe_cluster_members{state="suspect"}"#, 0.0);
     is(r#"chinthe_vip_priority{vip="vi_1",kind="effective"}"#, 103.0);

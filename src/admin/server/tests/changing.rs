@@ -119,7 +119,18 @@ fn over_tcp_the_right_token_alone_opens() {
 }
 
 #[test]
-fn no_web_page_changes_anything() {
+fn the_nodes_own_page_may_with_the_token() {
+    let server = with_token("own-origin");
+    let own = format!("Authorization: Bearer {TOKEN}\r\nOrigin: http://x\r\n");
+    assert!(server.ask(&post(&own, DRAIN)).starts_with("HTTP/1.1 200 OK\r\n"));
+    assert_eq!(problem_status(&server.ask(&post("Origin: http://x\r\n", DRAIN))), 401);
+    // By way of the socket there is no telling whose page it is that somebody looks at.
+    assert_eq!(problem_status(&server.ask_by_socket(&post(&own, DRAIN))), 403);
+    assert_eq!(problem_status(&server.ask(&post(&own.replace("http://x", "https://x"), DRAIN))), 403);
+}
+
+#[test]
+fn no_other_web_page_changes_anything() {
     let server = with_token("origin");
     let headers = format!("Authorization: Bearer {TOKEN}\r\nOrigin: http://127.0.0.1:7781\r\n");
     assert_eq!(problem_status(&server.ask(&post(&headers, DRAIN))), 403);
