@@ -160,6 +160,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) obstacle: Option<Cause>,
     /// Until when a majority grants the VIP to this node, where that is needed.
     pub(super) grants: Grants,
+    /// Grants have been too short for a beacon for so long that the fence has shut.
+    pub(super) silenced: bool,
     /// Somebody whom the configuration names isn't heard.
     pub(super) missing: bool,
     /// This node has started so lately that others may be starting, too.

@@ -203,7 +203,7 @@ impl Election {
             hold @ Hold::Holding { until, told_after } => {
                 if let Some(cause) = self.obstacle(around) {
                     self.release(self.best_candidate(around, |_| true), cause, now, out)
-                } else if around.grants.are_over(now + AHEAD) {
+                } else if around.grants.are_over(now + AHEAD) || around.silenced {
                     self.release(None, Cause::NoMajority, now, out)
                 } else if now >= until {
                     self.release(None, Cause::HoldExpired, now, out)
