@@ -101,6 +101,8 @@ pub struct Core {
     advertise_at: Time,
     /// When the holds are asked for anew.
     feed_at: Time,
+    /// When a beacon, or a guard that has just taken a VIP, last kept the fence open.
+    fence_fed_at: Time,
     advertise_now: bool,
     leaving: bool,
 }
@@ -138,6 +140,7 @@ impl Core {
             resignations: 0,
             advertise_at: now,
             feed_at: now,
+            fence_fed_at: now,
             advertise_now: false,
             leaving: false,
             settings,
@@ -387,6 +390,9 @@ impl Core {
             }
         }
         if std::mem::take(&mut self.advertise_now) {
+            if self.may_beacon(now) {
+                self.fence_fed_at = now;
+            }
             let advertisement = self.beat(now);
             self.outputs.push_back(Output::Advertise(advertisement));
             // A regular beat, whatever is said in between; a late one isn't made up for.
@@ -447,6 +453,7 @@ impl Core {
             pin: self.administration.pin(&self.settings.vips[vip].name, now),
             relief: None,
             connections: self.tracked_connections(vip),
+            silenced: self.quorum.is_some() && now >= self.fence_fed_at + self.fence_time(),
             missing: self.members.fresh(now).count() < self.settings.expected_peers,
             young: self.readiness.is_young(now),
         }
@@ -475,6 +482,9 @@ impl Core {
             self.advertise_now |= news;
             if !orders.resignations.is_empty() {
                 self.let_go_at = Some(now);
+            }
+            if orders.outputs.iter().any(|output| matches!(output, Output::Hold { .. })) {
+                self.fence_fed_at = now;
             }
             for (term, successor) in orders.resignations {
                 self.resign(election.id(), term, successor, now);

@@ -340,10 +340,10 @@ impl Driver {
         }
         self.looked_at = now;
         self.sync();
-        self.count_connections();
         self.tell_of_holders(now);
         self.tell_of_readiness();
         self.tell_of_first_connections(now);
+        self.count_connections();
         let same = !self.tell_of_members(now) && self.core.revision() == self.shown_revision;
         if !std::mem::take(&mut self.news) && same && now.since(self.published_at) < PUBLISH_AGAIN {
             return;

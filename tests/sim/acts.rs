@@ -42,6 +42,10 @@ impl World {
                 }
                 // A holder's beacon is a second way, with luck of its own, and counts for no loss.
                 let beacon = Advertisement { beat: None, ..advertisement.clone() };
+                if holder {
+                    let until = local + self.fence;
+                    self.machines[index].kernel.beacon(until);
+                }
                 let by_beacon = holder.then_some(beacon);
                 for advertisement in by_beacon.into_iter().chain([advertisement]) {
                     let said = Rc::new(Said::Core(Message::Advertisement(advertisement)));
@@ -137,19 +141,32 @@ impl World {
 
     fn act(&mut self, index: usize, id: u64, act: Act) {
         match act {
+            Act::Arm => {
+                let until = self.local(index) + self.fence;
+                self.machines[index].kernel.arm(until);
+                self.look_at_fence(index, until);
+            }
             Act::Add => {
                 let local = self.local(index);
                 let news = !self.machines[index].kernel.has_address();
-                let until = self.machines[index].kernel.add(local, self.now, &mut self.random);
+                let until = self.machines[index].kernel.add(local, &mut self.random);
                 let at = self.machines[index].clock.global(until);
                 self.look_at_lease(index, at);
                 if news {
                     self.trace.note(self.now, || format!("n{} kernel: address", index + 1));
                 }
             }
+            Act::Look => {
+                let open = self.machines[index].kernel.answers();
+                let guard = self.machines[index].guards.iter_mut().find(|g| g.id == id);
+                for act in guard.map(|guard| guard.looked(open)).unwrap_or_default() {
+                    self.act(index, id, act);
+                }
+            }
             Act::Remove => self.remove_address(index, Some(id)),
             Act::Announce => {
-                if self.machines[index].on_network() {
+                // Behind a shut fence it doesn't leave.
+                if self.machines[index].answers() {
                     for to in (0..self.machines.len() + self.clients.len()).filter(|to| *to != index) {
                         self.transmit(index, to, Arp::Announcement);
                     }

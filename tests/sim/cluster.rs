@@ -48,8 +48,9 @@ impl Cluster {
     pub(crate) fn new(nodes: &[Node]) -> Self {
         let (rise, fall) = nodes[0].rise_fall;
         let interval = Duration::from_millis(100);
-        let (proof, majority) = (Proof::Answers, false);
-        let common = Common { interval, backends: 0, rise, fall, proof, majority, probe_interval: None };
+        let (proof, fenced, majority) = (Proof::Answers, false, false);
+        let common =
+            Common { interval, backends: 0, rise, fall, proof, fenced, majority, probe_interval: None };
         let rates = vec![0; nodes.len()];
         let nodes: Vec<machine::Node> = nodes.iter().map(|n| n.node.clone()).collect();
         Self { world: World::new(1, &nodes, &common, &rates, Trace::silent()) }

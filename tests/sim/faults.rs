@@ -310,6 +310,7 @@ impl World {
         here.back_since = self.now;
         // The kernel looks at its leases before any process gets its turn.
         self.later(Duration::ZERO, crate::world::Event::Lease(machine));
+        self.later(Duration::ZERO, crate::world::Event::Fence(machine));
         self.run_to(self.now);
         self.wake(machine);
     }

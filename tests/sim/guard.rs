@@ -18,6 +18,8 @@ const ANNOUNCEMENTS: [Duration; 5] = [
 const REMINDER: Duration = Duration::from_secs(60);
 /// A series of announcements is begun anew no sooner than this.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A fence that is found shut so often in a row stays shut.
+const LOOKS: u32 = 2;
 /// An address removed by somebody else so often within the time is let go.
 const REMOVALS: usize = 3;
 const REMOVALS_WITHIN: Duration = Duration::from_secs(10);
@@ -33,13 +35,18 @@ pub(crate) enum Order {
 
 /// What a guard wants done, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a few at a time, and gone at once")]
 pub(crate) enum Act {
+    /// The fence is to be opened: before the address, or its first words are lost.
+    Arm,
     /// The kernel is to have the address, or to keep it for another lease.
     Add,
     /// The kernel is to remove it.
     Remove,
     /// Everybody is told where the VIP is.
     Announce,
+    /// Is the fence open around what is held?
+    Look,
     /// The network is asked who answers, and one machine in particular.
     Ask(Option<Mac>),
     /// The daemon is told.
@@ -78,6 +85,8 @@ struct Hold {
     announced: usize,
     announcing_since: Time,
     announce_at: Time,
+    /// So many looks in a row have found the fence shut.
+    found_shut: u32,
 }
 
 impl Guard {
@@ -126,7 +135,9 @@ impl Guard {
         }
         if now >= self.refresh_at {
             self.refresh_at = now + REFRESH;
-            acts.extend(self.hold.is_some().then_some(Act::Add));
+            if self.hold.is_some() {
+                acts.extend([Act::Add, Act::Look]);
+            }
         }
         self.announce(now, &mut acts);
         acts.extend(self.link.take().map(Act::Report));
@@ -154,9 +165,15 @@ impl Guard {
                     acts.push(Act::Report(Input::LetGo { vip: 0, cause: Cause::HoldExpired }));
                 }
                 None => {
-                    self.hold =
-                        Some(Hold { until, term, announced: 0, announcing_since: now, announce_at: now });
-                    acts.extend([Act::Add, Act::Report(Input::Held { vip: 0, until })]);
+                    self.hold = Some(Hold {
+                        until,
+                        term,
+                        announced: 0,
+                        announcing_since: now,
+                        announce_at: now,
+                        found_shut: 0,
+                    });
+                    acts.extend([Act::Arm, Act::Add, Act::Report(Input::Held { vip: 0, until })]);
                     self.announce(now, acts);
                 }
             },
@@ -177,6 +194,18 @@ impl Guard {
                 acts.extend([Act::Ask(mac), Act::Report(Input::AddressProbed { vip: 0 })]);
             }
         }
+    }
+
+    /// A fence that stays shut around a hold that is fed: somebody may take the VIP anew.
+    pub(crate) fn looked(&mut self, open: bool) -> Vec<Act> {
+        let Some(hold) = &mut self.hold else { return Vec::new() };
+        hold.found_shut = if open { 0 } else { hold.found_shut + 1 };
+        let shut = hold.found_shut >= LOOKS;
+        let let_go = self.hold.take_if(|_| shut).map(|hold| {
+            let report = Act::Report(Input::LetGo { vip: 0, cause: Cause::HoldExpired });
+            [Act::Remove, report, Act::Resign(hold.term)]
+        });
+        let_go.into_iter().flatten().collect()
     }
 
     fn read_answers(&mut self, acts: &mut Vec<Act>) {

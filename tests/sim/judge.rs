@@ -137,8 +137,8 @@ impl Judge {
         let leftover = !(whole(a) && whole(b));
         let reunited = if leftover { healed.fold(reunited, Time::max) } else { reunited };
         let allowed = if leftover {
-            // "host paused and resumed", "daemon and guard killed, or hung": the lease runs out after it.
-            LEASE + SLACK + ROUND_TRIPS + world.lateness
+            // "host paused and resumed", "daemon and guard killed, or hung": fence or lease run out after it.
+            left_behind(world) + ROUND_TRIPS + world.lateness
         } else {
             // "heal: the lower releases": as soon as it hears the other.
             hearing(world) + ROUND_TRIPS + world.lateness
@@ -156,7 +156,7 @@ impl Judge {
         let allowed = if whole(a) && whole(b) {
             hearing(world) * 2 + ROUND_TRIPS + world.lateness * 2
         } else {
-            LEASE + SLACK + ROUND_TRIPS + world.lateness
+            left_behind(world) + ROUND_TRIPS + world.lateness
         };
         if world.now > since + allowed {
             let text =
@@ -168,7 +168,7 @@ impl Judge {
     /// With a majority's grants there are never two, whoever reaches whom; but the lease of a daemon and guard that
     /// are dead, hang or were paused may outlast the promises.
     fn double_apart(&mut self, world: &World, a: usize, b: usize, since: Time) {
-        let leftover = LEASE + SLACK + ROUND_TRIPS + world.lateness;
+        let leftover = left_behind(world) + ROUND_TRIPS + world.lateness;
         let whole = |index: usize| self.whole_since[index].is_some_and(|whole| whole + leftover <= since);
         if whole(a) && whole(b) || world.now > since + leftover {
             let text = format!("n{} and n{} both answer since {since:?}, each by a majority", a + 1, b + 1);
@@ -180,7 +180,7 @@ impl Judge {
     fn claim(&mut self, world: &World, index: usize) {
         let machine = &world.machines[index];
         let Some(daemon) = machine.daemon.as_ref().filter(|_| machine.daemon_runs()) else { return };
-        if daemon.claims.0 != VipState::Active || machine.kernel.has_address() {
+        if daemon.claims.0 != VipState::Active || machine.kernel.answers() {
             return;
         }
         let since = machine
@@ -191,11 +191,21 @@ impl Judge {
             .max(machine.back_since);
         // A guard that hangs says nothing until it is replaced.
         let silent = if machine.is_whole() { Duration::ZERO } else { GUARD_PATIENCE };
-        if world.now.since(since) > STALE_CLAIM + silent + world.lateness {
-            let text = format!("n{} claims an address that its kernel lacks since {since:?}", index + 1);
+        // Grants that run out starve the fence first: a beacon that they wouldn't outlast doesn't leave.
+        let starved = if world.common.majority { world.common.interval } else { Duration::ZERO };
+        if world.now.since(since) > STALE_CLAIM + silent + starved + world.lateness {
+            let text = format!(
+                "n{} claims an address for which its kernel does not answer since {since:?}",
+                index + 1
+            );
             self.violate(world.now, text);
         }
     }
+}
+
+/// How long a kernel answers after daemon and guard have died, hung or been paused.
+fn left_behind(world: &World) -> Duration {
+    if world.common.fenced { world.fence } else { LEASE + SLACK }
 }
 
 /// After this time one word has come, of those that are said each interval.

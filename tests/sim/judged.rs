@@ -19,6 +19,7 @@ fn settled(majority: bool) -> World {
         rise: 1,
         fall: 1,
         proof: Proof::Answers,
+        fenced: false,
         majority,
         probe_interval: None,
     };
@@ -36,12 +37,12 @@ fn settled(majority: bool) -> World {
 fn give(world: &mut World, machine: usize) {
     let local = world.local(machine);
     let mut random = world.random.clone();
-    world.machines[machine].kernel.add(local, world.now, &mut random);
+    world.machines[machine].kernel.add(local, &mut random);
 }
 
-fn objects(world: &World, word: &str) {
-    let found = world.judge.violations.iter().any(|(_, what)| what.contains(word));
-    assert!(found, "no objection with {word:?} among {:?}", world.judge.violations);
+fn objects(world: &World, with: &str) {
+    let found = world.judge.violations.iter().any(|(_, what)| what.contains(with));
+    assert!(found, "no objection with {with:?} among {:?}", world.judge.violations);
 }
 
 #[test]
@@ -84,7 +85,7 @@ fn to_a_claim_that_the_kernel_does_not_bear_out() {
     // Behind its guard's back, which the kernel would tell otherwise.
     world.machines[0].kernel.remove(world.now);
     world.run_to(world.now + MOMENT);
-    objects(&world, "n1 claims an address that its kernel lacks");
+    objects(&world, "n1 claims an address for which its kernel does not");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Common {
     pub(crate) fall: u32,
     /// What proves that the VIP is free.
     pub(crate) proof: Proof,
+    /// The kernels have the fence's hooks.
+    pub(crate) fenced: bool,
     /// `quorum = "majority"`, of all machines.
     pub(crate) majority: bool,
     /// Between two probes or checks; a script gives the results itself when there is none.
@@ -82,7 +84,7 @@ impl Machine {
             paused: None,
             link: true,
             back_since: Time::ZERO,
-            kernel: Kernel::default(),
+            kernel: Kernel::new(common.fenced),
             lease_look: None,
             daemon: None,
             guards: Vec::new(),
@@ -102,7 +104,7 @@ impl Machine {
 
     /// Whether a question who has the VIP gets an answer from here.
     pub(crate) fn answers(&self) -> bool {
-        self.on_network() && self.kernel.has_address()
+        self.on_network() && self.kernel.answers()
     }
 
     pub(crate) fn daemon_runs(&self) -> bool {

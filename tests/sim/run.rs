@@ -28,6 +28,8 @@ pub(crate) struct Outcome {
 const WARM_UP: Duration = Duration::from_millis(2500);
 /// Readiness (a second for a lone node), suspicion, and a start.
 const SETTLING: Duration = Duration::from_millis(2500);
+/// And so long where somebody has removed the address again and again.
+const STANDING_BACK: Duration = Duration::from_secs(32);
 /// Clients know the holder this long after it has been settled.
 const CACHES: Duration = Duration::from_secs(2);
 /// A promise to a holder lasts so long, at least and at most, and the longest hold.
@@ -57,6 +59,7 @@ pub(crate) fn run(seed: u64, trace: Trace) -> Outcome {
     // By a die of their own: a seed's faults stay what they were when it was written down.
     let mut other = Random::new(seed ^ VARIANTS);
     common.majority = other.below(3) == 0;
+    common.fenced = other.below(4) > 0;
     common.proof = if other.below(8) == 0 { Proof::Time } else { Proof::Answers };
     let faults = Faults::draw(&mut random, &nodes, &common);
     let mut world = World::new(random.next(), &nodes, &common, &faults.rates, trace);
@@ -100,6 +103,10 @@ pub(crate) fn run(seed: u64, trace: Trace) -> Outcome {
     let probes = common.probe_interval.unwrap_or_default() * (common.rise.max(common.fall) + 1);
     let bound = LEASE + SLACK + SETTLING + common.interval * 10 + probes + patience(&common);
     world.run_to(world.now + bound);
+    if (0..world.machines.len()).any(|machine| world.is_barred(machine)) {
+        // Who stands back comes back, and may be the best.
+        world.run_to(world.now + STANDING_BACK + bound);
+    }
     let holder = match converged(&world) {
         Ok(holder) => holder,
         Err(what) => return finish(&mut world, Some(format!("{bound:?} after the heal: {what}"))),
@@ -138,6 +145,7 @@ pub(crate) fn draw(random: &mut Random) -> (Common, Vec<Node>) {
         rise: random.pick(&[1, 2]),
         fall: random.pick(&[1, 3]),
         proof: Proof::Answers,
+        fenced: false,
         majority: false,
         probe_interval: Some(Duration::from_millis(random.pick(&[200, 500, 1000]))),
     };
@@ -187,6 +195,7 @@ fn moves_by_loss(seed: u64, loss: u32) -> bool {
         rise: 1,
         fall: 1,
         proof: Proof::Answers,
+        fenced: false,
         majority: false,
         probe_interval: Some(Duration::from_secs(1)),
     };
@@ -201,8 +210,14 @@ fn moves_by_loss(seed: u64, loss: u32) -> bool {
     world.judge.transitions_since(begin) > 0
 }
 
-/// Used by scripts: a fault, and some time.
 impl World {
+    /// Somebody has removed the address there again and again: for a while it stands back.
+    pub(crate) fn is_barred(&self, machine: usize) -> bool {
+        let daemon = self.machines[machine].daemon.as_ref();
+        daemon.is_some_and(|daemon| daemon.core.elections()[0].is_barred(self.local(machine)))
+    }
+
+    /// Used by scripts: a fault, and some time.
     pub(crate) fn suffer_for(&mut self, fault: &Fault, time: Duration) {
         self.suffer(fault);
         self.run_to(self.now + time);

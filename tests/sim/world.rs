@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(crate) now: Time,
     pub(crate) random: Random,
     pub(crate) common: Common,
+    /// For how long one beacon keeps a VIP alive.
+    pub(crate) fence: Duration,
     pub(crate) network: Network,
     pub(crate) machines: Vec<Machine>,
     pub(crate) clients: Vec<Client>,
@@ -108,6 +110,7 @@ pub(crate) enum Event {
         guard: u64,
     },
     Lease(usize),
+    Fence(usize),
     Orphaned {
         machine: usize,
         guard: u64,
@@ -165,6 +168,7 @@ impl World {
             network: Network::new(machines.len() + CLIENTS),
             judge: Judge::new(machines.len()),
             backends: vec![true; common.backends],
+            fence: core(0, nodes.len(), &nodes[0], common, Time::ZERO).fence_time(),
             common: common.clone(),
             random,
             machines,
@@ -331,6 +335,7 @@ impl World {
             }
             Event::WakeGuard { machine, guard } => self.turn_guard(machine, guard),
             Event::Lease(machine) => self.lease(machine),
+            Event::Fence(machine) => self.fence(machine),
             Event::Orphaned { machine, guard } => {
                 if let Some(guard) = self.guard(machine, guard) {
                     guard.orphaned = true;
@@ -453,6 +458,29 @@ impl World {
             self.look_at_lease(machine, at);
         } else {
             self.trace.note(self.now, || format!("n{} kernel: no address (lease)", machine + 1));
+        }
+    }
+
+    pub(crate) fn look_at_fence(&mut self, machine: usize, local: Time) {
+        let at = self.machines[machine].clock.global(local).max(self.now);
+        let look = &mut self.machines[machine].kernel.fence_look;
+        if look.is_none_or(|known| known < self.now || at < known) {
+            *look = Some(at);
+            self.at(at, Event::Fence(machine));
+        }
+    }
+
+    fn fence(&mut self, machine: usize) {
+        let local = self.local(machine);
+        if self.machines[machine].paused.is_some() {
+            return;
+        }
+        match self.machines[machine].kernel.shut(local, self.now) {
+            Some(until) => {
+                self.machines[machine].kernel.fence_look = None;
+                self.look_at_fence(machine, until);
+            }
+            None => self.trace.note(self.now, || format!("n{} kernel: fence shut", machine + 1)),
         }
     }
 

@@ -30,7 +30,6 @@ impl Election {
 
     /// The members that may be alive, and have said nothing since a moment.
     pub(super) fn awaited<'a>(
-        &self,
         since: Time,
         around: &'a Surroundings<'_>,
     ) -> impl Iterator<Item = MemberId> + use<'a> {
@@ -41,7 +40,6 @@ impl Election {
     /// The members whose last word doesn't show yet that they have heard an advertisement of this node after number
     /// `told_after`. A number of an earlier life of this node's is older than `since`.
     pub(super) fn unanswered<'a>(
-        &self,
         told_after: u64,
         since: Time,
         around: &'a Surroundings<'_>,

@@ -176,7 +176,7 @@ impl Election {
         out.outputs.extend(holder.map(|to| Output::Probe { to }));
         // Whoever comes later has heard the others' regular word by then.
         if suspicion.asked() % 2 == 1 && self.rank(around) < ASKING_RANKS {
-            let others = self.awaited(suspicion.silent_since(), around).filter(|id| Some(*id) != holder);
+            let others = Self::awaited(suspicion.silent_since(), around).filter(|id| Some(*id) != holder);
             out.outputs.extend(others.map(|to| Output::Probe { to }));
         }
     }
@@ -206,7 +206,7 @@ impl Election {
                 self.peak = self.peak.max(self.standing.effective);
                 if let Some(cause) = self.obstacle(around) {
                     self.release(self.best_candidate(around, |_, _| true), cause, now, out)
-                } else if around.grants.are_over(now + AHEAD) {
+                } else if around.grants.are_over(now + AHEAD) || around.silenced {
                     self.release(None, Cause::NoMajority, now, out)
                 } else if now >= until {
                     self.release(None, Cause::HoldExpired, now, out)
