@@ -34,6 +34,7 @@ pub(crate) enum Order {
 }
 
 /// What a guard wants done, in order.
+#[expect(clippy::large_enum_variant, reason = "a handful at a time, gone within the turn")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Act {
     /// The fence is to be opened: before the address, or its first words are lost.

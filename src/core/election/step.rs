@@ -174,7 +174,7 @@ impl Election {
         out.outputs.extend(holder.map(|to| Output::Probe { to }));
         // Whoever comes later has heard the others' regular word by then.
         if suspicion.asked() % 2 == 1 && self.rank(around) < ASKING_RANKS {
-            let others = self.awaited(suspicion.silent_since(), around).filter(|id| Some(*id) != holder);
+            let others = around.awaited(suspicion.silent_since()).filter(|id| Some(*id) != holder);
             out.outputs.extend(others.map(|to| Output::Probe { to }));
         }
     }
