@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
 
-use chinthe::admin::administration::{Subject, Word};
+use chinthe::admin::administration::{Setting as Said, Subject, Word};
 use chinthe::admin::{Change, Listeners, Refusal, Sources, Status, Words, bind_socket, serve, status};
 use chinthe::core::Target;
 use futures_util::stream;
@@ -90,7 +90,7 @@ fn taken_in(change: &Change) -> Result<Words, Refusal> {
     }
     let said = |setting: &chinthe::core::Setting| Word {
         target: Subject::from(&change.target),
-        setting: (*setting).into(),
+        setting: Said::new(*setting, |id| format!("{id:?}")),
         since: "2026-11-22T10:00:00Z".parse().expect("a moment"),
         expires: change.lasting.map(|_| "2026-11-22T10:30:00Z".parse().expect("a moment")),
         by: "ha1".into(),

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::status::{self, AdminState};
 use crate::config::{duration_text, is_name, parse_duration};
 use crate::core::{self, Target};
+use crate::wire::member_id;
 
 /// The least and the most that a word may be limited to.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -30,8 +31,10 @@ const EVERYWHERE: &str = "*";
 pub struct Change {
     /// Of what.
     pub target: Target,
-    /// What: a state, a weight, or both.
+    /// What: a state, a weight, or both; or a holder.
     pub settings: Vec<core::Setting>,
+    /// The name of the node that is to be the holder, where one is said.
+    pub holder: Option<String>,
     /// For how long; else until something else is said.
     pub lasting: Option<Duration>,
 }
@@ -42,6 +45,12 @@ pub struct Change {
 pub struct BadChange(String);
 
 impl Change {
+    /// Has a VIP held by a node whenever it can, or by whoever has the highest priority.
+    pub fn holder(target: Target, holder: Option<String>, lasting: Option<Duration>) -> Self {
+        let settings = vec![core::Setting::Holder(holder.as_deref().map(member_id))];
+        Self { target, settings, holder, lasting }
+    }
+
     /// Reads the body of a `POST`.
     pub fn parse(body: &[u8]) -> Result<Self, BadChange> {
         let shape: ChangeShape =
@@ -49,9 +58,20 @@ impl Change {
         let target = Target::try_from(shape.target)?;
         let state = shape.state.map(|state| core::Setting::State(state.into()));
         let weight = shape.weight.map(|Weight(weight)| core::Setting::Weight(weight));
-        let settings: Vec<_> = state.into_iter().chain(weight).collect();
-        if settings.is_empty() {
-            return Err(BadChange("say a `state` or a `weight`".into()));
+        let holder = shape.holder.as_ref().map(|Holder(name)| name.as_deref());
+        if holder.flatten().is_some_and(|name| !is_name(name)) {
+            return Err(BadChange("no node can have that name".into()));
+        }
+        let held = holder.map(|name| core::Setting::Holder(name.map(member_id)));
+        let settings: Vec<_> = state.into_iter().chain(weight).chain(held).collect();
+        match (&target, state.or(weight), held) {
+            (Target::Vip { .. }, None, Some(_)) => {}
+            (Target::Vip { .. }, _, _) => {
+                return Err(BadChange("a VIP has a `holder`, and nothing else".into()));
+            }
+            (_, _, Some(_)) => return Err(BadChange("a VIP alone has a `holder`".into())),
+            (_, None, None) => return Err(BadChange("say a `state` or a `weight`".into())),
+            (_, Some(_), None) => {}
         }
         if let Some(Weight(Some(weight))) = shape.weight
             && weight > HEAVIEST
@@ -62,7 +82,8 @@ impl Change {
             return Err(BadChange("a node has no weight".into()));
         }
         let lasting = shape.lasting.as_deref().map(lasting).transpose()?;
-        Ok(Self { target, settings, lasting })
+        let holder = holder.flatten().map(str::to_owned);
+        Ok(Self { target, settings, holder, lasting })
     }
 
     /// As the body of a `POST`.
@@ -71,12 +92,14 @@ impl Change {
             target: Subject::from(&self.target),
             state: None,
             weight: None,
+            holder: None,
             lasting: self.lasting.map(duration_text),
         };
         for setting in &self.settings {
             match setting {
                 core::Setting::State(state) => shape.state = Some((*state).into()),
                 core::Setting::Weight(weight) => shape.weight = Some(Weight(*weight)),
+                core::Setting::Holder(_) => shape.holder = Some(Holder(self.holder.clone())),
             }
         }
         serde_json::to_string(&shape).expect("text and numbers are always JSON")
@@ -98,6 +121,8 @@ struct ChangeShape {
     /// Not there is something else than `null`.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     weight: Option<Weight>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    holder: Option<Holder>,
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
     lasting: Option<String>,
 }
@@ -107,8 +132,13 @@ struct ChangeShape {
 #[serde(transparent)]
 struct Weight(Option<u16>);
 
-fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Weight>, D::Error> {
-    Weight::deserialize(from).map(Some)
+/// A node's name, or `null` for whoever has the highest priority.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Holder(Option<String>);
+
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
 }
 
 /// Whom a word is about, as JSON has it.
@@ -119,6 +149,8 @@ pub enum Subject {
     Backend(String),
     /// A node's name.
     Node(String),
+    /// A VIP's name.
+    Vip(String),
 }
 
 impl From<&Target> for Subject {
@@ -127,6 +159,7 @@ impl From<&Target> for Subject {
             Target::Backend { service, backend } => Self::Backend(format!("{service}/{backend}")),
             Target::Everywhere { backend } => Self::Backend(format!("{EVERYWHERE}/{backend}")),
             Target::Node { node } => Self::Node(node.clone()),
+            Target::Vip { vip } => Self::Vip(vip.clone()),
         }
     }
 }
@@ -150,6 +183,8 @@ impl TryFrom<Subject> for Target {
             }
             Subject::Node(node) if is_name(&node) => Ok(Self::Node { node }),
             Subject::Node(_) => Err(BadChange("no node can have that name".into())),
+            Subject::Vip(vip) if is_name(&vip) => Ok(Self::Vip { vip }),
+            Subject::Vip(_) => Err(BadChange("no VIP can have that name".into())),
         }
     }
 }
@@ -159,6 +194,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Backend(backend) => f.write_str(backend),
             Self::Node(node) => write!(f, "node {node}"),
+            Self::Vip(vip) => f.write_str(vip),
         }
     }
 }
@@ -189,20 +225,24 @@ pub struct Word {
 }
 
 /// What is said: one member of the document, named after what it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Setting {
     /// Of the state.
     State(AdminState),
     /// Of the weight; `null` is the configured one.
     Weight(Option<u16>),
+    /// Of where a VIP is to be: the node's name; `null` is whoever has the highest priority.
+    Holder(Option<String>),
 }
 
-impl From<core::Setting> for Setting {
-    fn from(setting: core::Setting) -> Self {
+impl Setting {
+    /// As the document has it; `name` knows the nodes.
+    pub fn new(setting: core::Setting, name: impl Fn(core::MemberId) -> String) -> Self {
         match setting {
             core::Setting::State(state) => Self::State(state.into()),
             core::Setting::Weight(weight) => Self::Weight(weight),
+            core::Setting::Holder(holder) => Self::Holder(holder.map(name)),
         }
     }
 }
@@ -213,6 +253,8 @@ impl fmt::Display for Setting {
             Self::State(state) => f.write_str(state.as_str()),
             Self::Weight(Some(weight)) => write!(f, "weight {weight}"),
             Self::Weight(None) => f.write_str("weight as configured"),
+            Self::Holder(Some(node)) => write!(f, "to be on {node}"),
+            Self::Holder(None) => f.write_str("wherever the priority is highest"),
         }
     }
 }
@@ -278,6 +320,7 @@ mod tests {
                 Change {
                     target: web1(),
                     settings: vec![Setting::State(AdminState::Drain)],
+                    holder: None,
                     lasting: Some(Duration::from_secs(1800)),
                 },
             ),
@@ -286,18 +329,43 @@ mod tests {
                 Change {
                     target: Target::Everywhere { backend: "web1".into() },
                     settings: vec![Setting::State(AdminState::Maint), Setting::Weight(None)],
+                    holder: None,
                     lasting: None,
                 },
             ),
             (
                 r#"{"target":{"backend":"myweb/web1"},"weight":256}"#,
-                Change { target: web1(), settings: vec![Setting::Weight(Some(256))], lasting: None },
+                Change {
+                    target: web1(),
+                    settings: vec![Setting::Weight(Some(256))],
+                    holder: None,
+                    lasting: None,
+                },
+            ),
+            (
+                r#"{"target":{"vip":"vi_1"},"holder":"ha2","for":"10m"}"#,
+                Change {
+                    target: Target::Vip { vip: "vi_1".into() },
+                    settings: vec![Setting::Holder(Some(member_id("ha2")))],
+                    holder: Some("ha2".into()),
+                    lasting: Some(Duration::from_secs(600)),
+                },
+            ),
+            (
+                r#"{"target":{"vip":"vi_1"},"holder":null}"#,
+                Change {
+                    target: Target::Vip { vip: "vi_1".into() },
+                    settings: vec![Setting::Holder(None)],
+                    holder: None,
+                    lasting: None,
+                },
             ),
             (
                 r#"{"target":{"node":"ha1"},"state":"ready"}"#,
                 Change {
                     target: Target::Node { node: "ha1".into() },
                     settings: vec![Setting::State(AdminState::Ready)],
+                    holder: None,
                     lasting: None,
                 },
             ),
@@ -318,7 +386,12 @@ mod tests {
             (r#"{"target":{"backend":"web1"},"state":"drain"}"#, "SERVICE/BACKEND"),
             (r#"{"target":{"backend":"a/b/c"},"state":"drain"}"#, "SERVICE/BACKEND"),
             (r#"{"target":{"backend":"myweb/*"},"state":"drain"}"#, "SERVICE/BACKEND"),
-            (r#"{"target":{"vip":"vi_1"},"state":"drain"}"#, "unknown variant `vip`"),
+            (r#"{"target":{"vip":"vi_1"},"state":"drain"}"#, "a VIP has a `holder`"),
+            (r#"{"target":{"vip":"vi_1"}}"#, "a VIP has a `holder`"),
+            (r#"{"target":{"vip":"vi_1"},"holder":"a b"}"#, "no node can have that name"),
+            (r#"{"target":{"vip":"*/x"},"holder":"ha1"}"#, "no VIP can have that name"),
+            (r#"{"target":{"node":"ha1"},"holder":"ha1"}"#, "a VIP alone"),
+            (r#"{"target":{"moon":"vi_1"},"state":"drain"}"#, "unknown variant `moon`"),
             (r#"{"target":{"node":"a b"},"state":"drain"}"#, "no node"),
             (r#"{"target":{"node":"ha1"},"weight":5}"#, "no weight"),
             (r#"{"target":{"node":"ha1"},"state":"asleep"}"#, "unknown variant `asleep`"),

@@ -123,6 +123,9 @@ pub struct Vip {
     /// Who stands to what has been promised, where a majority is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<Grants>,
+    /// How long a hand-back to each of these members has yet to wait, in seconds, since it would repeat.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub damped: BTreeMap<String, u64>,
     /// Every member that could hold it.
     pub candidates: Vec<Candidate>,
 }

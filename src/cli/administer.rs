@@ -1,16 +1,19 @@
-//! `chinthe drain`, `maint`, `ready` and `weight`: what operators want of backends and nodes.
+//! `chinthe drain`, `maint`, `ready`, `weight` and `move`: what operators want of backends, nodes and VIPs.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use super::arguments::{SayArguments, StateArguments, WeightArguments};
+use super::arguments::{MoveArguments, SayArguments, StateArguments, WeightArguments};
 use super::asked;
 use super::output::{Failure, print};
-use crate::admin::administration::{BadChange, Subject, Word, lasting};
+use crate::admin::administration::{self, BadChange, Subject, Word};
 use crate::admin::{self, Change, Words};
 use crate::core::{self, AdminState, Setting};
 
 /// Nothing was changed, or nobody knows.
 const REFUSED: u8 = 1;
+/// How long a VIP stays where it was moved to, unless said.
+const PINNED: &str = "10m";
 
 /// A state: of a backend, or of a node.
 pub(super) fn state(state: AdminState, arguments: &StateArguments) -> Result<ExitCode, Failure> {
@@ -21,21 +24,45 @@ pub(super) fn state(state: AdminState, arguments: &StateArguments) -> Result<Exi
     say(subject, Setting::State(state), &arguments.say)
 }
 
+/// Where a VIP is to be.
+pub(super) fn place(arguments: &MoveArguments) -> Result<ExitCode, Failure> {
+    let holder = arguments.node.clone();
+    // One that is forgotten about would surprise whoever comes next.
+    let pinned = holder.is_some().then_some(PINNED);
+    let lasting = arguments.say.lasting.as_deref().or(pinned);
+    let vip = Subject::Vip(arguments.vip.clone());
+    ask_for(vip, lasting, &arguments.say, |target, lasting| Change::holder(target, holder, lasting))
+}
+
 /// A backend's weight.
 pub(super) fn weight(arguments: &WeightArguments) -> Result<ExitCode, Failure> {
     say(Subject::Backend(arguments.target.clone()), Setting::Weight(arguments.weight.0), &arguments.say)
 }
 
 fn say(subject: Subject, setting: Setting, arguments: &SayArguments) -> Result<ExitCode, Failure> {
+    ask_for(subject, arguments.lasting.as_deref(), arguments, |target, lasting| Change {
+        target,
+        settings: vec![setting],
+        holder: None,
+        lasting,
+    })
+}
+
+fn ask_for(
+    subject: Subject,
+    lasting: Option<&str>,
+    arguments: &SayArguments,
+    change: impl FnOnce(core::Target, Option<Duration>) -> Change,
+) -> Result<ExitCode, Failure> {
     let named = subject.to_string();
     let target = core::Target::try_from(subject).map_err(|error: BadChange| {
         Failure::new(REFUSED, format!("`{named}`: {error}"))
             .with_hint("`chinthe status` lists services, backends and nodes")
     })?;
-    let lasting = arguments.lasting.as_deref().map(lasting).transpose().map_err(|error| {
+    let lasting = lasting.map(administration::lasting).transpose().map_err(|error| {
         Failure::new(REFUSED, format!("`--for`: {error}")).with_hint("write it like `30m` or `2h`")
     })?;
-    let change = Change { target, settings: vec![setting], lasting };
+    let change = change(target, lasting);
 
     let asked = asked::target(&arguments.asked)?;
     let file = asked::token_file(arguments.token_file.clone(), &asked, &arguments.asked);

@@ -40,6 +40,8 @@ pub(super) enum Command {
     Ready(StateArguments),
     /// Change a backend's share of new connections, without a reload
     Weight(WeightArguments),
+    /// Move a VIP to a node, and keep it there for a while, 10 minutes unless said
+    Move(MoveArguments),
     /// Print a scrape configuration for Prometheus that finds the whole cluster
     PrometheusConfig(PrometheusArguments),
     /// The daemon's child that holds the addresses; started by the daemon itself
@@ -167,6 +169,22 @@ pub(super) struct WeightArguments {
     pub(super) say: SayArguments,
 }
 
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("where").required(true).args(["node", "home"]))]
+pub(super) struct MoveArguments {
+    /// The VIP
+    #[arg(value_name = "VIP")]
+    pub(super) vip: String,
+    /// The node that is to hold it, whenever it can
+    #[arg(value_name = "NODE")]
+    pub(super) node: Option<String>,
+    /// Leave it to the priorities again
+    #[arg(long)]
+    pub(super) home: bool,
+    #[command(flatten)]
+    pub(super) say: SayArguments,
+}
+
 /// A weight; `None` is the configured one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Share(pub(super) Option<u16>);
@@ -259,6 +277,17 @@ mod tests {
         for text in ["257", "-1", "x", "1.5"] {
             assert!(parse(&format!("chinthe weight a/b {text}")).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_vip_is_moved_to_a_node_or_left_to_the_priorities() {
+        let Ok(Command::Move(there)) = parse("chinthe move vi_1 ha2 --for 1h") else {
+            panic!("it is a command")
+        };
+        assert_eq!((there.vip.as_str(), there.node.as_deref()), ("vi_1", Some("ha2")));
+        assert!(parse("chinthe move vi_1 --home").is_ok());
+        assert_eq!(parse("chinthe move vi_1").err(), Some(ErrorKind::MissingRequiredArgument));
+        assert_eq!(parse("chinthe move vi_1 ha2 --home").err(), Some(ErrorKind::ArgumentConflict));
     }
 
     #[test]

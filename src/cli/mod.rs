@@ -53,6 +53,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Maint(arguments) => administer::state(AdminState::Maint, &arguments),
         Command::Ready(arguments) => administer::state(AdminState::Ready, &arguments),
         Command::Weight(arguments) => administer::weight(&arguments),
+        Command::Move(arguments) => administer::place(&arguments),
         Command::PrometheusConfig(arguments) => prometheus::run(&arguments),
         Command::Guard => Ok(wiring::guard()),
     }

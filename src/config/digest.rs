@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Backend, Balance, Check, Cluster, Config, Detail, Endpoint, HealthCheck, Metrics, PerNode, ProbeKind,
-    Proxy, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress, VipProbe, duration_text,
+    Backend, Balance, Check, Cluster, Config, Detail, Endpoint, HealthCheck, Metrics, PerNode, Placement,
+    ProbeKind, Proxy, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress, VipProbe, duration_text,
 };
 
 /// How many digits stand for a digest where people read it.
@@ -108,7 +108,20 @@ fn check(out: &mut Lines, check: &Check) {
 }
 
 fn vip(out: &mut Lines, vip: &Vip, config: &Config) {
-    let Vip { name, addresses, interface, priority, advertisement_interval, preempt, probe, track } = vip;
+    let Vip {
+        name,
+        addresses,
+        interface,
+        priority,
+        advertisement_interval,
+        preempt,
+        preempt_delay,
+        preempt_damping,
+        preempt_when_connections_below,
+        placement,
+        probe,
+        track,
+    } = vip;
     out.text("vip", name);
     for VipAddress { ip, prefix } in addresses {
         let ip: &IpAddr = ip;
@@ -121,6 +134,17 @@ fn vip(out: &mut Lines, vip: &Vip, config: &Config) {
     out.per_node("vip.priority", priority);
     out.word("vip.advertisement_interval", duration_text(*advertisement_interval));
     out.per_node("vip.preempt", preempt);
+    out.per_node("vip.preempt_delay", &preempt_delay.map(|delay| duration_text(*delay)));
+    if !preempt_damping {
+        out.word("vip.preempt_damping", preempt_damping);
+    }
+    if let Some(limit) = preempt_when_connections_below {
+        out.word("vip.preempt_when_connections_below", limit);
+    }
+    match placement {
+        Placement::Address => {}
+        Placement::Spread => out.word("vip.placement", "spread"),
+    }
     if *probe != VipProbe::Address {
         out.word("vip.probe", probe.as_str());
     }

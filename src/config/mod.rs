@@ -210,10 +210,27 @@ pub struct Vip {
     pub advertisement_interval: Duration,
     /// Whether a node takes the VIP from a living holder of lower priority.
     pub preempt: PerNode<bool>,
+    /// For how long a node that has just become able to hold it doesn't.
+    pub preempt_delay: PerNode<Duration>,
+    /// Whether hand-backs to the same node that repeat have to wait.
+    pub preempt_damping: bool,
+    /// A holder hands it back only once it has fewer connections of clients.
+    pub preempt_when_connections_below: Option<u64>,
+    /// Who of equal nodes holds it.
+    pub placement: Placement,
     /// How a node makes sure that a silent holder's address is free.
     pub probe: VipProbe,
     /// What adds to or takes from the priority.
     pub track: Vec<Track>,
+}
+
+/// `placement`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// The highest address of equal nodes.
+    Address,
+    /// An order of its own for each VIP.
+    Spread,
 }
 
 /// A VIP's `probe`.
@@ -258,6 +275,14 @@ impl<T> PerNode<T> {
     /// The same value on every node.
     pub fn all(value: T) -> Self {
         Self { default: Some(value), nodes: BTreeMap::new() }
+    }
+
+    /// The same, each value turned into another.
+    pub(crate) fn map<U>(&self, turn: impl Fn(&T) -> U) -> PerNode<U> {
+        PerNode {
+            default: self.default.as_ref().map(&turn),
+            nodes: self.nodes.iter().map(|(name, value)| (name.clone(), turn(value))).collect(),
+        }
     }
 
     /// The value on the node called `name`.

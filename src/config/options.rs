@@ -227,6 +227,14 @@ settings! {
         "How often every node tells the others that it is there, 10ms to 40s; a lost holder is noticed after one and a half.";
     "vip.preempt", Kind::PerNode(&Kind::Flag), Default("true"),
         "Whether a node takes it from a living holder of lower priority: for all nodes, or { ha2 = false } and true for the others.";
+    "vip.preempt_delay", Kind::PerNode(&Kind::Duration(MILLISECOND, LONGEST_INTERVAL)), Aside("\"30s\""),
+        "For how long a node that has just become able to serve doesn't take it from a living holder; for all nodes, or { ha1 = \"30s\" }.";
+    "vip.preempt_damping", Kind::Flag, Default("true"),
+        "Whether hand-backs to the same node that repeat have to wait: 30 s, then twice as long each time, up to 10 min.";
+    "vip.preempt_when_connections_below", Kind::Integer(1, 1_000_000_000), Aside("10"),
+        "A holder hands it back only once fewer connections of clients are open to the services that it tracks.";
+    "vip.placement", Kind::Word(&["address", "spread"], &[]), Default("\"address\""),
+        "Which of nodes with the same priority holds it: the one with the highest address, or, where many virtual IPs are to be spread over equal nodes, each its own; those that are spread even out by themselves.";
     "vip.probe", Kind::Word(&["address", "none"], &[]), Default("\"address\""),
         "How a node makes sure that a silent holder's address is free: address asks it, by ARP. none, for networks where nobody answers that, waits 4.85s instead: the longest hold and the kernel's lease.";
     "vip.track", Kind::Rows, Optional("[{ service = \"myweb\", weight = 2 }, { check = \"chk_disk\", weight = -10 }]"),

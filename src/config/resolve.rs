@@ -12,7 +12,7 @@ use super::file::{At, FromScalar, Section};
 use super::report::{Findings, did_you_mean, shown};
 use super::{
     Admin, Backend, Balance, Check, Cluster, Config, Detail, Endpoint, HealthCheck, Metrics, PerNode,
-    ProbeKind, Proxy, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress, VipProbe,
+    Placement, ProbeKind, Proxy, Quorum, Service, Timeouts, Track, Tracked, Vip, VipAddress, VipProbe,
 };
 
 /// Makes the configuration, noting what can't be.
@@ -130,6 +130,15 @@ fn vip(section: &Section, known: &Known, findings: &mut Findings<'_>) -> Vip {
         priority: narrow(per_node(section, "priority")),
         advertisement_interval: section.get("advertisement_interval").unwrap_or_default(),
         preempt: per_node(section, "preempt"),
+        preempt_delay: per_node(section, "preempt_delay"),
+        preempt_damping: section.get("preempt_damping").unwrap_or(true),
+        preempt_when_connections_below: section
+            .get::<i64>("preempt_when_connections_below")
+            .and_then(|number| u64::try_from(number).ok()),
+        placement: match section.get::<String>("placement").as_deref() {
+            Some("spread") => Placement::Spread,
+            Some(_) | None => Placement::Address,
+        },
         probe: match section.get::<String>("probe").as_deref() {
             Some("none") => VipProbe::None,
             Some(_) | None => VipProbe::Address,

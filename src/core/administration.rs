@@ -39,6 +39,11 @@ pub enum Target {
         /// Its name.
         node: String,
     },
+    /// A VIP.
+    Vip {
+        /// Its name.
+        vip: String,
+    },
 }
 
 /// Which of a target's registers.
@@ -48,6 +53,8 @@ pub enum Aspect {
     State,
     /// A backend's share.
     Weight,
+    /// Where a VIP is to be.
+    Holder,
 }
 
 /// What is said.
@@ -57,6 +64,8 @@ pub enum Setting {
     State(AdminState),
     /// Of the weight: 0 to 256, or `None` for the configured one.
     Weight(Option<u16>),
+    /// Who is to hold a VIP whenever it can, or `None` for whoever has the highest priority.
+    Holder(Option<MemberId>),
 }
 
 impl Setting {
@@ -65,6 +74,7 @@ impl Setting {
         match self {
             Self::State(_) => Aspect::State,
             Self::Weight(_) => Aspect::Weight,
+            Self::Holder(_) => Aspect::Holder,
         }
     }
 }
@@ -150,11 +160,11 @@ impl Administration {
         let everywhere = Target::Everywhere { backend: backend.into() };
         let state = match self.last([&own, &everywhere], Aspect::State, now) {
             Some(Setting::State(state)) => state,
-            Some(Setting::Weight(_)) | None => AdminState::Ready,
+            Some(Setting::Weight(_) | Setting::Holder(_)) | None => AdminState::Ready,
         };
         let weight = match self.last([&own, &everywhere], Aspect::Weight, now) {
             Some(Setting::Weight(weight)) => weight,
-            Some(Setting::State(_)) | None => None,
+            Some(Setting::State(_) | Setting::Holder(_)) | None => None,
         };
         (state, weight)
     }
@@ -167,7 +177,19 @@ impl Administration {
         let target = Target::Node { node: node.into() };
         match self.last([&target, &target], Aspect::State, now) {
             Some(Setting::State(state)) => state,
-            Some(Setting::Weight(_)) | None => AdminState::Ready,
+            Some(Setting::Weight(_) | Setting::Holder(_)) | None => AdminState::Ready,
+        }
+    }
+
+    /// Where operators want a VIP to be now.
+    pub fn pin(&self, vip: &str, now: Time) -> Option<MemberId> {
+        if self.registers.is_empty() {
+            return None;
+        }
+        let target = Target::Vip { vip: vip.into() };
+        match self.last([&target, &target], Aspect::Holder, now) {
+            Some(Setting::Holder(holder)) => holder,
+            Some(Setting::State(_) | Setting::Weight(_)) | None => None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::administration::{Target, Word};
-use super::election::Claimant;
+use super::election::{Claimant, Terms};
 use super::message::{Advertisement, Boot, Mac, MemberId, Message, Resignation, VipId};
 use super::priority::Weight;
 use super::service::{Change, ServiceSettings};
@@ -46,12 +46,14 @@ pub struct Settings {
 pub struct VipSettings {
     /// Which, as members know it.
     pub id: VipId,
+    /// Its name, for what operators say of it.
+    pub name: String,
     /// 1 to 254, or 255 for the address owner.
     pub base_priority: u8,
     /// How often this node advertises.
     pub advertisement_interval: Duration,
-    /// Whether this node takes it from a living holder of lower priority.
-    pub preempt: bool,
+    /// By what it is taken from a living holder, or handed over.
+    pub terms: Terms,
     /// What proves that it is free.
     pub proof: Proof,
     /// What is added to or taken from the priority.
@@ -144,6 +146,13 @@ pub enum Input {
         service: usize,
         /// Whether they accept.
         listening: bool,
+    },
+    /// How many connections of clients are open here.
+    Connections {
+        /// Index of the service.
+        service: usize,
+        /// How many.
+        active: u64,
     },
     /// The guard holds an address, up to `until` unless it is fed again.
     Held {

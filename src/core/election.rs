@@ -14,8 +14,10 @@ use std::time::Duration;
 
 use super::FEED;
 use super::contract::{Output, Proof, VipSettings};
+use super::damping::Damping;
 use super::member::{MemberState, Members};
 use super::message::{Mac, MemberId, VipAdvertisement, VipId};
+use super::placement::Placement;
 use super::priority::{ADDRESS_OWNER, Standing};
 use super::quorum::{Grants, Want};
 use super::suspicion::{Patience, Suspicion};
@@ -44,19 +46,44 @@ const GUARD_ANSWER: Duration = Duration::from_millis(200);
 pub struct Election {
     index: usize,
     id: VipId,
-    preempt: bool,
+    terms: Terms,
     proof: Proof,
     mac: Mac,
     term: u32,
     state: State,
     standing: Standing,
-    /// When somebody else's claim was last met with an announcement.
-    defended_at: Option<Time>,
     /// When this node was last late: what it reads next may be old.
     late_at: Option<Time>,
     /// Somebody removes the address here, again and again: until then this node is no candidate.
     barred_until: Option<Time>,
     canvass: Option<Canvass>,
+    /// Since when it could hold the VIP.
+    candidate_since: Time,
+    /// The highest effective priority since it holds the VIP.
+    peak: u8,
+    damping: Damping,
+}
+
+/// By what a VIP may be taken from a living holder, or is handed over by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether this node takes it from a living holder of lower priority.
+    pub preempt: bool,
+    /// Not before it has been a candidate for so long.
+    pub preempt_delay: Duration,
+    /// Hand-backs to the same member that repeat have to wait.
+    pub damped: bool,
+    /// A holder hands it back only with fewer connections than this.
+    pub connections_below: Option<u64>,
+    /// Who of equals holds it.
+    pub placement: Placement,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        let (preempt_delay, placement) = (Duration::ZERO, Placement::Address);
+        Self { preempt: true, preempt_delay, damped: true, connections_below: None, placement }
+    }
 }
 
 /// A majority's grants are being asked for: it is this node's turn.
@@ -160,6 +187,12 @@ pub(super) struct Surroundings<'a> {
     pub(super) obstacle: Option<Cause>,
     /// Until when a majority grants the VIP to this node, where that is needed.
     pub(super) grants: Grants,
+    /// Where operators want it.
+    pub(super) pin: Option<MemberId>,
+    /// Who should be handed it to even out the nodes' shares.
+    pub(super) relief: Option<MemberId>,
+    /// How many clients' connections are open here to the services that it tracks.
+    pub(super) connections: u64,
     /// Grants have been too short for a beacon for so long that the fence has shut.
     pub(super) silenced: bool,
     /// Somebody whom the configuration names isn't heard.
@@ -173,16 +206,18 @@ impl Election {
         Self {
             index,
             id: settings.id,
-            preempt: settings.preempt,
+            terms: settings.terms,
             proof: settings.proof,
             mac: Mac::default(),
             term: 0,
             state: State::Initialize,
             standing: Standing { effective: 1, eligible: false },
-            defended_at: None,
             late_at: None,
             barred_until: None,
             canvass: None,
+            candidate_since: Time::ZERO,
+            peak: 0,
+            damping: Damping::default(),
         }
     }
 
@@ -210,6 +245,16 @@ impl Election {
         self.id
     }
 
+    /// What it remembers of hand-backs.
+    pub fn damping(&self) -> &Damping {
+        &self.damping
+    }
+
+    /// How equals are ordered.
+    pub fn placement(&self) -> Placement {
+        self.terms.placement
+    }
+
     pub(super) fn set_standing(&mut self, standing: Standing) {
         self.standing = standing;
     }
@@ -220,6 +265,8 @@ impl Election {
 
     pub(super) fn advertisement(&self, around: &Surroundings<'_>) -> VipAdvertisement {
         let (hears, others) = around.members.rivals(self.id, around.now);
+        let standing_by = around.now.since(self.candidate_since);
+        let preempts = self.terms.preempt && standing_by >= self.terms.preempt_delay;
         VipAdvertisement {
             vip: self.id,
             // What the guard has let go, or will before this arrives, is claimed no longer.
@@ -230,11 +277,12 @@ impl Election {
                 State::Initialize | State::Backup(_) | State::Active(_) => self.state(),
             },
             effective_priority: self.standing.effective,
-            preempt: self.preempt || self.standing.effective == ADDRESS_OWNER,
+            preempt: preempts || self.standing.effective == ADDRESS_OWNER,
             term: self.term,
             mac: self.mac,
             suspects: self.suspects(),
             claims: self.claims(),
+            pinned: around.pin == Some(around.me),
             hears,
             answered: matches!(&self.state, State::Backup(Watch::Suspecting(suspicion))
                 if suspicion.is_answered(self.patience(around))),
@@ -256,7 +304,7 @@ impl Election {
         match (&self.state, asking) {
             (State::Active(_) | State::Backup(Watch::Claiming { .. }), _) => Want::Holder,
             (State::Backup(Watch::Suspecting(_) | Watch::Vacated { .. }), true) => Want::Candidate,
-            (State::Backup(_), _) | (State::Initialize, _) => Want::Nothing,
+            (State::Backup(_) | State::Initialize, _) => Want::Nothing,
         }
     }
 

@@ -231,10 +231,10 @@ impl Members {
     }
 
     /// What the members stand with that are heard, and not candidates yet.
-    pub fn starting(&self, vip: VipId, now: Time) -> impl Iterator<Item = (u8, IpAddr)> {
-        self.iter().filter(move |(_, member)| member.is_fresh(now)).filter_map(move |(_, member)| {
+    pub fn starting(&self, vip: VipId, now: Time) -> impl Iterator<Item = (MemberId, u8, IpAddr)> {
+        self.iter().filter(move |(_, member)| member.is_fresh(now)).filter_map(move |(id, member)| {
             let part = member.part(vip).filter(|part| part.state == VipState::Initialize)?;
-            Some((part.effective_priority, member.address))
+            Some((id, part.effective_priority, member.address))
         })
     }
 

@@ -80,6 +80,8 @@ pub struct VipAdvertisement {
     pub mac: Mac,
     /// It hasn't heard the holder lately.
     pub suspects: bool,
+    /// It has heard that operators want the VIP on it.
+    pub pinned: bool,
     /// It is about to take the VIP: nobody else begins to.
     pub claims: bool,
     /// The other member that it hears holding the VIP; the best of them if it hears several.

@@ -13,13 +13,16 @@
 mod administration;
 pub mod balance;
 mod contract;
+mod damping;
 mod election;
 mod health;
 mod hearing;
 mod loss;
+mod majority;
 mod member;
 mod message;
 mod outbox;
+mod placement;
 pub mod priority;
 mod quorum;
 mod reach;
@@ -36,13 +39,15 @@ use std::time::Duration;
 
 pub use self::administration::{AdminState, Administration, Aspect, Full, Setting, Stamp, Target, Word};
 pub use self::contract::{Input, Output, Proof, Settings, Tracked, VipSettings};
-pub use self::election::{Claimant, Election};
+pub use self::damping::Damping;
+pub use self::election::{Claimant, Election, Terms};
 pub use self::health::Health;
 pub use self::member::{Member, MemberState, Members};
 pub use self::message::{
     Advertisement, Boot, Grant, Heard, Holder, Mac, MemberId, Message, Request, Resignation,
     VipAdvertisement, VipId, Wanted,
 };
+pub use self::placement::Placement;
 pub use self::quorum::Quorum;
 pub use self::service::{Administered, Backend, Change, Service, ServiceSettings};
 pub use self::time::Time;
@@ -51,7 +56,6 @@ pub use self::view::Views;
 
 use self::election::{Event, Orders, Surroundings, fence_time, hold_time};
 use self::outbox::Outbox;
-use self::quorum::Grants;
 use self::reach::Reach;
 use self::readiness::Readiness;
 
@@ -82,6 +86,10 @@ pub struct Core {
     checks: Vec<Health>,
     readiness: Readiness,
     links: Vec<bool>,
+    /// When this node last released a VIP.
+    let_go_at: Option<Time>,
+    /// Clients' connections, one for each service.
+    connections: Vec<u64>,
     outbox: Outbox,
     outputs: VecDeque<Output>,
     guard: Boot,
@@ -121,6 +129,8 @@ impl Core {
             services,
             checks: settings.checks.iter().map(|(rise, fall)| Health::new(*rise, *fall)).collect(),
             links: vec![false; settings.vips.len()],
+            let_go_at: None,
+            connections: vec![0; settings.services.len()],
             outbox: Outbox::default(),
             outputs: VecDeque::new(),
             guard: Boot::default(),
@@ -175,6 +185,11 @@ impl Core {
                 self.revision += 1;
                 if let Some(service) = self.services.get_mut(service) {
                     service.set_listening(listening);
+                }
+            }
+            Input::Connections { service, active } => {
+                if let Some(known) = self.connections.get_mut(service) {
+                    *known = active;
                 }
             }
             Input::Held { vip, until } => self.tell(vip, Event::Held { until }, now),
@@ -248,17 +263,6 @@ impl Core {
     /// The services, in the file's order.
     pub fn services(&self) -> &[Service] {
         &self.services
-    }
-
-    /// What a majority has to agree on; `None` where nobody has to.
-    pub fn quorum(&self) -> Option<&Quorum> {
-        self.quorum.as_ref()
-    }
-
-    /// Whether this node's beacons may leave now: it holds something, and no grant ends before what a beacon feeds.
-    pub fn may_beacon(&self, now: Time) -> bool {
-        let mut held = self.elections.iter().enumerate().filter(|(_, e)| e.hold_until().is_some()).peekable();
-        held.peek().is_some() && held.all(|(vip, _)| self.grants(vip, now).suffice(now))
     }
 
     /// What operators have said.
@@ -371,23 +375,6 @@ impl Core {
         self.advertise_if_due(now);
     }
 
-    fn grants(&self, vip: usize, now: Time) -> Grants {
-        self.quorum.as_ref().map_or(Grants::Unneeded, |quorum| quorum.grants(vip, now))
-    }
-
-    /// Asks for the grants that are needed now.
-    fn canvass(&mut self, now: Time) {
-        let Some(quorum) = &mut self.quorum else { return };
-        for (vip, election) in self.elections.iter().enumerate() {
-            quorum.want(vip, election.want(), election.wanted_term(), now);
-        }
-        let Some(request) = quorum.ask(now) else { return };
-        for (to, member) in self.members.iter().filter(|(_, m)| m.state(now) <= MemberState::Suspect) {
-            let request = Request { echo: member.latest().sequence, ..request.clone() };
-            self.outputs.push_back(Output::Send { to, message: Message::Request(request) });
-        }
-    }
-
     fn advertise_if_due(&mut self, now: Time) {
         if now >= self.advertise_at {
             self.advertise_now = true;
@@ -463,6 +450,9 @@ impl Core {
             members: &self.members,
             obstacle,
             grants: self.grants(vip, now),
+            pin: self.administration.pin(&self.settings.vips[vip].name, now),
+            relief: None,
+            connections: self.tracked_connections(vip),
             silenced: self.quorum.is_some() && now >= self.fence_fed_at + self.fence_time(),
             missing: self.members.fresh(now).count() < self.settings.expected_peers,
             young: self.readiness.is_young(now),
@@ -480,15 +470,19 @@ impl Core {
         now: Time,
         act: impl FnOnce(&mut Election, &Surroundings<'_>, &mut Orders),
     ) {
+        let relief = self.relief(vip, now);
         // Taken out meanwhile, so that it can look at everything else.
         let mut elections = std::mem::take(&mut self.elections);
         let mut orders = Orders::default();
         if let Some(election) = elections.get_mut(vip) {
             let before = election.news();
-            act(election, &self.surroundings(vip, now), &mut orders);
+            act(election, &Surroundings { relief, ..self.surroundings(vip, now) }, &mut orders);
             let news = before != election.news();
             self.revision += u64::from(news);
             self.advertise_now |= news;
+            if !orders.resignations.is_empty() {
+                self.let_go_at = Some(now);
+            }
             if orders.outputs.iter().any(|output| matches!(output, Output::Hold { .. })) {
                 self.fence_fed_at = now;
             }

@@ -237,8 +237,7 @@ impl Quorum {
                 self.frees.push(*id);
             }
             // What the guard may still have, nobody may be granted before the promises have run out.
-            (Want::Holder, Want::Nothing)
-            | (Want::Nothing, Want::Nothing)
+            (Want::Holder | Want::Nothing, Want::Nothing)
             | (Want::Candidate | Want::Holder, Want::Candidate | Want::Holder) => {}
         }
     }
@@ -291,8 +290,7 @@ impl Quorum {
     /// When a grant that was asked for then ends, as its holder counts: clocks may run apart by a few per cent, and a
     /// guard wakes late.
     fn counted(&self, asked_at: Time, lasts: Duration) -> Time {
-        let lasts = lasts.min(self.grant);
-        asked_at + (lasts - lasts / 10)
+        asked_at + lasts.min(self.grant) * 9 / 10
     }
 }
 

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use super::Core;
 use super::contract::{Output, Tracked};
+use super::election::Election;
 use super::health::Health;
 use super::message::MemberId;
+use super::placement::{Placement, place, relieved_by};
 use super::priority::{Standing, standing};
 use super::service::{Administered, Service};
 use super::time::Time;
-use super::transition::Verdict;
+use super::transition::{Verdict, VipState};
 
 /// What gossip takes to bring a view to everybody, loss included.
 const HEARSAY: Duration = Duration::from_millis(500);
@@ -61,6 +63,55 @@ impl Core {
             Tracked::Service(index) => self.services.get(*index),
             Tracked::Check(_) => None,
         })
+    }
+
+    /// Connections of clients to the services behind a VIP.
+    pub(super) fn tracked_connections(&self, vip: usize) -> u64 {
+        let tracked = self.settings.vips[vip].track.iter().filter_map(|(tracked, _)| match tracked {
+            Tracked::Service(index) => self.connections.get(*index),
+            Tracked::Check(_) => None,
+        });
+        tracked.sum()
+    }
+
+    /// Who should be handed a VIP of this node's, so that equal nodes hold as many of the spread ones.
+    pub(super) fn relief(&self, vip: usize, now: Time) -> Option<MemberId> {
+        let spread = |election: &&Election| election.placement() == Placement::Spread;
+        let all = || self.elections.iter().filter(spread);
+        let election = self.elections.get(vip).filter(spread)?;
+        let standing = election.standing();
+        let held = all().filter(|e| e.state() == VipState::Active).count();
+        // Two of its own at least: mostly it ends here, before every member is looked at. And what went last has to
+        // show on the other side.
+        let too_soon = self.let_go_at.is_some_and(|at| now.since(at) < self.interval * 2);
+        if election.hold_until().is_none() || held < 2 || too_soon {
+            return None;
+        }
+        let mut equals = Vec::new();
+        for (id, member, part) in self.members.candidates(election.id(), now) {
+            if member.is_fresh(now) && part.effective_priority == standing.effective {
+                let holds = |e: &&Election| {
+                    member.part(e.id()).is_some_and(|p| p.state == VipState::Active || p.claims)
+                };
+                equals.push((id, all().filter(holds).count()));
+            }
+        }
+        let to = relieved_by((self.settings.me, held), equals.into_iter())?;
+        // One at a time, and of all that could go there the one that suits it best.
+        let suits = |e: &&Election| place(Placement::Spread, e.id(), to);
+        let going = |e: &&Election| e.state() == VipState::Active && e.hold_until().is_none();
+        let could = |e: &&Election| {
+            let part = self.members.get(to).and_then(|member| member.part(e.id()));
+            e.hold_until().is_some()
+                && part.is_some_and(|p| {
+                    p.state == VipState::Backup && p.preempt && p.effective_priority == e.standing().effective
+                })
+        };
+        if all().any(|e| going(&e)) {
+            return None;
+        }
+        let best = all().filter(could).max_by_key(suits)?;
+        (best.id() == election.id()).then_some(to)
     }
 
     /// How long a difference in reach has to last: nodes see the same death up to the time between two results

@@ -62,8 +62,10 @@ pub enum Cause {
     HolderSilent,
     /// The holder gave it up and named this node, or nobody better took it.
     Resignation,
-    /// A healthy peer's effective priority is higher.
+    /// A healthy peer's effective priority is higher, or it holds too few of VIPs that are spread.
     Priority,
+    /// Operators want it elsewhere.
+    Moved,
     /// Something tracked with weight 0 isn't well.
     Ineligible,
     /// The interface lost its carrier or was taken down.
@@ -88,12 +90,13 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Ready,
         Self::Vacant,
         Self::HolderSilent,
         Self::Resignation,
         Self::Priority,
+        Self::Moved,
         Self::Ineligible,
         Self::LinkDown,
         Self::Isolated,
@@ -114,6 +117,7 @@ impl Cause {
             Self::HolderSilent => "holder_silent",
             Self::Resignation => "resignation",
             Self::Priority => "priority",
+            Self::Moved => "moved",
             Self::Ineligible => "ineligible",
             Self::LinkDown => "link_down",
             Self::Isolated => "isolated",

@@ -69,11 +69,14 @@ fn said(target: &Target, word: &Word) -> (String, String) {
         Target::Backend { service, backend } => format!("{service}/{backend}"),
         Target::Everywhere { backend } => format!("{ANY}/{backend}"),
         Target::Node { node } => node.clone(),
+        Target::Vip { vip } => vip.clone(),
     };
     let (aspect, value) = match word.setting {
         Setting::State(state) => ("state", state.as_str().to_owned()),
         Setting::Weight(Some(weight)) => ("weight", weight.to_string()),
         Setting::Weight(None) => ("weight", "-".to_owned()),
+        Setting::Holder(Some(node)) => ("holder", format!("{:016x}", node.0)),
+        Setting::Holder(None) => ("holder", "-".to_owned()),
     };
     let expires = word.expires.map_or("-".to_owned(), |at| at.to_string());
     let Stamp { milliseconds, writer } = word.stamp;
@@ -85,11 +88,13 @@ fn said(target: &Target, word: &Word) -> (String, String) {
 pub(super) fn word(value: &str, clocks: Clocks) -> Option<(Target, Word)> {
     let fields: Vec<&str> = value.split(';').collect();
     let [name, aspect, setting, expires, milliseconds, writer] = fields[..] else { return None };
-    let target = target(name)?;
+    let target = if aspect == "holder" { vip(name)? } else { target(name)? };
     let setting = match aspect {
         "state" => Setting::State(AdminState::ALL.into_iter().find(|state| state.as_str() == setting)?),
         "weight" if setting == "-" => Setting::Weight(None),
         "weight" => Setting::Weight(Some(setting.parse().ok().filter(|weight| *weight <= 256)?)),
+        "holder" if setting == "-" => Setting::Holder(None),
+        "holder" => Setting::Holder(Some(MemberId(u64::from_str_radix(setting, 16).ok()?))),
         _ => return None,
     };
     if matches!((&target, setting.aspect()), (Target::Node { .. }, Aspect::Weight)) {
@@ -104,6 +109,10 @@ pub(super) fn word(value: &str, clocks: Clocks) -> Option<(Target, Word)> {
     let stamp = Stamp { milliseconds, writer: MemberId(u64::from_str_radix(writer, 16).ok()?) };
     let ends = expires.map(|at| clocks.now + Duration::from_millis(at.saturating_sub(clocks.wall)));
     Some((target, Word { setting, stamp, expires, ends }))
+}
+
+fn vip(name: &str) -> Option<Target> {
+    is_name(name).then(|| Target::Vip { vip: name.into() })
 }
 
 /// What a command or a value calls a target.
@@ -177,6 +186,8 @@ mod tests {
             (everywhere.clone(), Setting::State(AdminState::Maint), Some(CLOCKS.wall + 1_800_000)),
             (node, Setting::State(AdminState::Ready), None),
             (backend, Setting::Weight(Some(256)), None),
+            (Target::Vip { vip: "vi_1".into() }, Setting::Holder(Some(MemberId(7))), Some(CLOCKS.wall + 1)),
+            (Target::Vip { vip: "vi_1".into() }, Setting::Holder(None), None),
             (everywhere, Setting::Weight(None), None),
         ] {
             let word = some_word(setting, expires);
@@ -202,6 +213,8 @@ mod tests {
             "ha1;state;drain;-;5;zz",
             "ha1;state;sleep;-;5;0a",
             "ha1;weight;5;-;5;0a",
+            "a/b;holder;0a;-;5;0a",
+            "vi_1;holder;moon;-;5;0a",
             "a/b;weight;257;-;5;0a",
             "a/b/c;state;drain;-;5;0a",
             "a b;state;drain;-;5;0a",

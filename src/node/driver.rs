@@ -343,6 +343,7 @@ impl Driver {
         self.tell_of_holders(now);
         self.tell_of_readiness();
         self.tell_of_first_connections(now);
+        self.count_connections();
         let same = !self.tell_of_members(now) && self.core.revision() == self.shown_revision;
         if !std::mem::take(&mut self.news) && same && now.since(self.published_at) < PUBLISH_AGAIN {
             return;
@@ -362,6 +363,16 @@ impl Driver {
         let snapshot = Snapshot { targets: self.targets.addresses(), ..snapshot };
         self.snapshots.send_replace(Arc::new(snapshot));
         self.published_at = now;
+    }
+
+    /// A hand-back may wait for connections to end; where none does, nobody counts.
+    fn count_connections(&mut self) {
+        if self.config.vips.iter().all(|vip| vip.preempt_when_connections_below.is_none()) {
+            return;
+        }
+        for (service, counters) in self.proxy.counters().services.iter().enumerate() {
+            self.handle(Input::Connections { service, active: counters.active });
+        }
     }
 
     fn name(&self, vip: usize) -> &str {

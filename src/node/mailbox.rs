@@ -112,7 +112,7 @@ mod tests {
         let (sender, mailbox) = mailbox().unwrap();
         let ask = || {
             let target = crate::core::Target::Node { node: "ha1".into() };
-            let change = Change { target, settings: Vec::new(), lasting: None };
+            let change = Change { target, settings: Vec::new(), holder: None, lasting: None };
             let (answer, answered) = oneshot::channel();
             sender.tell(Event::Said { change, operator: Operator::Socket { uid: None }, answer });
             answered

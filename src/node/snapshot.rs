@@ -190,6 +190,7 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
         base_priority: vip.shown.base_priority,
         effective_priority: vip.shown.effective_priority,
         grants: vip.shown.grants.as_ref().map_or(0, |grants| grants.granted_by.len() as u64),
+        damped: vip.shown.damped.len() as u64,
     });
     let known = snapshot.services.iter().zip(&snapshot.well);
     let services = counters.services.iter().zip(known).map(|(counted, (backends, well))| {
@@ -277,7 +278,7 @@ pub(super) fn words(core: &Core, identity: &Identity, now: Time) -> Words {
     let lasting = core.administration().words().filter(|(_, word)| word.ends.is_none_or(|ends| now < ends));
     let words = lasting.map(|(target, word)| administration::Word {
         target: target.into(),
-        setting: word.setting.into(),
+        setting: administration::Setting::new(word.setting, |id| name(core, identity, id)),
         // A moment that no calendar has was made up by somebody's clock.
         since: moment(word.stamp.milliseconds).unwrap_or(Timestamp::MAX),
         expires: word.expires.map(|ms| moment(ms).unwrap_or(Timestamp::MAX)),
@@ -370,6 +371,14 @@ fn vip(
         let promised_to = quorum.promised_to(at, now).map(|id| name(core, identity, id));
         status::Grants { granted_by: names.into_iter().collect(), promised_to }
     });
+    let damped: BTreeMap<String, u64> = core
+        .members()
+        .iter()
+        .filter_map(|(id, member)| {
+            let until = election.damping().waits_until(id, now)?;
+            Some((member.name().to_owned(), until.since(now).as_secs() + 1))
+        })
+        .collect();
     let shown = status::Vip {
         name: vip.name.clone(),
         addresses: vip.addresses.iter().map(address).collect(),
@@ -383,6 +392,7 @@ fn vip(
         fence: if facts.fence_missing.is_none() { status::Fence::On } else { status::Fence::Off },
         fence_missing: facts.fence_missing.clone(),
         grants,
+        damped,
         candidates,
     };
     VipSnapshot { shown, address_present: facts.address_present }

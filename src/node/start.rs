@@ -15,7 +15,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::admin;
 use crate::config::identity::ThisHost;
 use crate::config::{self, Config, Endpoint, Identity};
-use crate::core::{self, Boot, Core, MemberId, Settings, VipSettings};
+use crate::core::{self, Boot, Core, MemberId, Placement, Settings, Terms, VipSettings};
 use crate::guard::{Guard, GuardError, Inherited, Ward, WardVip, clock};
 use crate::peers::{self, Peers, PeersError, gossip};
 use crate::proxy;
@@ -279,7 +279,17 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         id: vip_id(&vip.name),
         base_priority: vip.priority.on(&identity.name).copied().unwrap_or(100),
         advertisement_interval: vip.advertisement_interval,
-        preempt: vip.preempt.on(&identity.name).copied().unwrap_or(true),
+        name: vip.name.clone(),
+        terms: Terms {
+            preempt: vip.preempt.on(&identity.name).copied().unwrap_or(true),
+            preempt_delay: vip.preempt_delay.on(&identity.name).copied().unwrap_or_default(),
+            damped: vip.preempt_damping,
+            connections_below: vip.preempt_when_connections_below,
+            placement: match vip.placement {
+                config::Placement::Address => Placement::Address,
+                config::Placement::Spread => Placement::Spread,
+            },
+        },
         proof: match vip.probe {
             config::VipProbe::Address => core::Proof::Answers,
             config::VipProbe::None => core::Proof::Time,

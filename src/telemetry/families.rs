@@ -168,6 +168,11 @@ pub(super) const VIP_GRANTS: Family = Family::gauge(
     &["vip"],
     "Members that grant the VIP to this node now, itself included; 0 where no majority has to agree.",
 );
+pub(super) const VIP_DAMPED: Family = Family::gauge(
+    "chinthe_vip_damped_members",
+    &["vip"],
+    "Members that this node doesn't hand the VIP back to yet, since that would repeat.",
+);
 pub(super) const VIP_TRANSITIONS: Family = Family::counter(
     "chinthe_vip_transitions_total",
     &["vip", "to", "cause"],

@@ -67,6 +67,8 @@ pub struct VipSample {
     pub effective_priority: u8,
     /// How many members grant it to this node now.
     pub grants: u64,
+    /// How many members it isn't handed back to yet, since that would repeat.
+    pub damped: u64,
 }
 
 /// The proxy as a whole.

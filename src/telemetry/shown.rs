@@ -113,6 +113,7 @@ fn vip(page: &mut Page, vip: &str, counts: &VipCounts, sample: &VipSample) {
     page.count(&families::VIP_PRIORITY, &[vip, "base"], sample.base_priority.into());
     page.count(&families::VIP_PRIORITY, &[vip, "effective"], sample.effective_priority.into());
     page.count(&families::VIP_GRANTS, &[vip], sample.grants);
+    page.count(&families::VIP_DAMPED, &[vip], sample.damped);
     for to in VipState::ALL {
         for cause in Cause::ALL {
             let count = counts.transitions[to as usize][cause as usize].get();

@@ -131,7 +131,15 @@ fn encode_advertisement(out: &mut Vec<u8>, advertisement: &Advertisement) {
         out.extend(vip.vip.0.to_be_bytes());
         out.push(state_code(vip.state));
         out.push(vip.effective_priority);
-        let flags = [vip.preempt, vip.suspects, vip.claims, vip.disputed, vip.hears.is_some(), vip.answered];
+        let flags = [
+            vip.preempt,
+            vip.suspects,
+            vip.claims,
+            vip.disputed,
+            vip.hears.is_some(),
+            vip.answered,
+            vip.pinned,
+        ];
         out.push(flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag)));
         out.extend(vip.term.to_be_bytes());
         out.extend(vip.mac.0);
@@ -168,8 +176,8 @@ fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeEr
             return Err(DecodeError::Malformed);
         }
         let flags = input.byte()?;
-        let [preempt, suspects, claims, disputed, hears, answered] =
-            [0, 1, 2, 3, 4, 5].map(|bit| flags >> bit & 1 == 1);
+        let [preempt, suspects, claims, disputed, hears, answered, pinned] =
+            [0, 1, 2, 3, 4, 5, 6].map(|bit| flags >> bit & 1 == 1);
         let term = input.u32()?;
         let mac = Mac(input.bytes()?);
         let hears =
@@ -182,6 +190,7 @@ fn decode_advertisement(input: &mut Input<'_>) -> Result<Advertisement, DecodeEr
             term,
             mac,
             suspects,
+            pinned,
             claims,
             hears,
             answered,
@@ -230,7 +239,9 @@ fn address(out: &mut Vec<u8>, address: IpAddr) {
 fn list<T>(out: &mut Vec<u8>, items: &[T], encode: impl Fn(&mut Vec<u8>, &T)) {
     let items = &items[..items.len().min(LIST)];
     out.extend((items.len() as u16).to_be_bytes());
-    items.iter().for_each(|item| encode(out, item));
+    for item in items {
+        encode(out, item);
+    }
 }
 
 fn text(out: &mut Vec<u8>, text: &str) {
@@ -333,6 +344,7 @@ mod tests {
                 mac: Mac([2, 0, 0, 0, 0, 1]),
                 suspects: false,
                 claims: true,
+                pinned: true,
                 hears: Some(Holder { member: MemberId(3), term: 3 }),
                 answered: true,
                 disputed: true,

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use chinthe::lab::{Lab, LabError, Sandbox, holds_within};
+use chinthe::lab::{ConfigSource, Lab, LabError, Sandbox, holds_within};
 
 use crate::harness::{Outcome, Test};
 use crate::nftables::{delete_table, has_table};
@@ -33,7 +33,11 @@ fn is_fenced(lab: &Lab, node: &str) -> Result<bool, LabError> {
 
 /// Waits until both nodes say so: a kernel without the hooks can't show anything of this.
 fn fenced(sandbox: Sandbox) -> Result<Scene, Box<dyn std::error::Error>> {
-    let scene = scene::start(sandbox)?;
+    fenced_as(sandbox, scene::POST)
+}
+
+fn fenced_as(sandbox: Sandbox, config: &str) -> Result<Scene, Box<dyn std::error::Error>> {
+    let scene = Scene::of(scene::post(sandbox).config(ConfigSource::Text(config.into())))?;
     for node in ["ha1", "ha2"] {
         scene.lab.wait_for("the fence", PATIENCE, || is_fenced(&scene.lab, node).unwrap_or(false))?;
         assert!(has_table(scene.lab.machine(node)?)?);
@@ -69,7 +73,10 @@ fn a_hanging_node(sandbox: Sandbox) -> Outcome {
 }
 
 fn a_short_hang(sandbox: Sandbox) -> Outcome {
-    let scene = fenced(sandbox)?;
+    // It comes home again and again.
+    let config = scene::POST.replacen("[[vip]]\n", "[[vip]]\npreempt_damping = false\n", 1);
+    assert_ne!(config, scene::POST);
+    let scene = fenced_as(sandbox, &config)?;
     for millis in [50, 250, 400, 1000] {
         scene.node("ha1")?.stop_both()?;
         // Nothing is waited for: the time has to pass.

@@ -13,6 +13,7 @@ mod failover;
 mod fence;
 mod full_rate;
 mod guard;
+mod handover;
 mod harness;
 mod ipv6;
 mod lab;
@@ -28,6 +29,7 @@ mod refusals;
 mod restart;
 mod scene;
 mod sniffer;
+mod spread;
 mod stand_in;
 mod strangers;
 mod thirty;
@@ -67,6 +69,8 @@ fn main() -> ExitCode {
             page::TESTS,
             traces::TESTS,
             quorum::TESTS,
+            handover::TESTS,
+            spread::TESTS,
         ]
         .concat(),
     )

@@ -40,9 +40,9 @@ fn give(world: &mut World, machine: usize) {
     world.machines[machine].kernel.add(local, &mut random);
 }
 
-fn objects(world: &World, phrase: &str) {
-    let found = world.judge.violations.iter().any(|(_, what)| what.contains(phrase));
-    assert!(found, "no objection with {phrase:?} among {:?}", world.judge.violations);
+fn objects(world: &World, with: &str) {
+    let found = world.judge.violations.iter().any(|(_, what)| what.contains(with));
+    assert!(found, "no objection with {with:?} among {:?}", world.judge.violations);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chinthe::core::priority::Weight;
 use chinthe::core::{
-    Boot, Core, Mac, MemberId, Proof, ServiceSettings, Settings, Time, Tracked, VipId, VipSettings,
+    Boot, Core, Mac, MemberId, Proof, ServiceSettings, Settings, Terms, Time, Tracked, VipId, VipSettings,
 };
 
 use crate::clock::Clock;
@@ -143,7 +143,9 @@ pub(crate) fn settings(index: usize, nodes: usize, node: &Node, common: &Common)
             id: VIP,
             base_priority: node.base,
             advertisement_interval: common.interval,
-            preempt: node.preempt,
+            name: "vip".into(),
+            // A scripted cluster's nodes come and go all the time.
+            terms: Terms { preempt: node.preempt, damped: false, ..Terms::default() },
             proof: common.proof,
             track: service.into_iter().chain(checks).collect(),
         }],

@@ -46,6 +46,7 @@ impl Trace {
             Input::GuardResigned { .. }
             | Input::Viewed { .. }
             | Input::Said { .. }
+            | Input::Connections { .. }
             | Input::Synced
             | Input::ConnectFailed { .. }
             | Input::Listening { .. }

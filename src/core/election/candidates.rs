@@ -1,7 +1,11 @@
 //! Who stands before whom: the holder that is heard, better candidates, challengers.
 
+use std::net::IpAddr;
+
 use super::{Election, Surroundings};
+use crate::core::member::MemberState;
 use crate::core::message::{MemberId, VipAdvertisement};
+use crate::core::placement::place;
 
 impl Election {
     /// Whether this node holds against `other`, when both say that they do: a majority's grants, higher
@@ -28,11 +32,10 @@ impl Election {
 
     /// How many living candidates stand before this node.
     pub(super) fn rank(&self, around: &Surroundings<'_>) -> u32 {
-        let mine = (self.standing.effective, around.address);
-        let better = around
-            .members
-            .candidates(self.id, around.now)
-            .filter(|(_, member, part)| (part.effective_priority, member.address()) > mine);
+        let mine = self.merit(around);
+        let better = around.members.candidates(self.id, around.now).filter(|(id, member, part)| {
+            self.merit_of(*id, part.effective_priority, member.address(), around) > mine
+        });
         u32::try_from(better.count()).unwrap_or(u32::MAX)
     }
 
@@ -40,9 +43,10 @@ impl Election {
     /// that starts as a whole needn't begin with a move, nor with two holders. Nobody waits for long, and not where
     /// there was a holder.
     pub(super) fn gives_way(&self, around: &Surroundings<'_>) -> bool {
-        let mine = (self.standing.effective, around.address);
+        let mine = self.merit(around);
+        let mut starting = around.members.starting(self.id, around.now);
         around.young
-            && (around.members.starting(self.id, around.now).any(|theirs| theirs > mine)
+            && (starting.any(|(id, priority, address)| self.merit_of(id, priority, address, around) > mine)
                 || around.members.mentions_others(around.me, around.now))
     }
 
@@ -50,19 +54,68 @@ impl Election {
     pub(super) fn best_candidate(
         &self,
         around: &Surroundings<'_>,
-        may: impl Fn(&VipAdvertisement) -> bool,
+        may: impl Fn(MemberId, &VipAdvertisement) -> bool,
     ) -> Option<MemberId> {
         around
             .members
             .candidates(self.id, around.now)
-            .filter(|(_, member, part)| member.is_fresh(around.now) && may(part))
-            .max_by_key(|(_, member, part)| (part.effective_priority, member.address()))
+            .filter(|(id, member, part)| member.is_fresh(around.now) && may(*id, part))
+            .max_by_key(|(id, member, part)| {
+                self.merit_of(*id, part.effective_priority, member.address(), around)
+            })
             .map(|(id, _, _)| id)
     }
 
-    /// A healthy peer that takes the VIP from a living holder: higher, and willing to preempt.
-    pub(super) fn challenger(&self, around: &Surroundings<'_>) -> Option<MemberId> {
+    /// To whom this holder hands the VIP over, though it could keep it.
+    pub(super) fn challenger(&mut self, around: &Surroundings<'_>) -> Option<MemberId> {
+        let now = around.now;
+        self.damping.retain(|id| around.members.get(id).is_some_and(|m| m.state(now) != MemberState::Left));
+        if let Some(pinned) = around.pin {
+            // Once it has heard of it, too: it would hand it back at once.
+            let there = self.best_candidate(around, |id, part| id == pinned && part.pinned);
+            if there.is_some() || pinned == around.me {
+                return there;
+            }
+        }
         let mine = self.standing.effective;
-        self.best_candidate(around, |part| part.preempt && part.effective_priority > mine)
+        let better = self.best_candidate(around, |_, part| part.preempt && part.effective_priority > mine);
+        if better.is_some() && mine < self.peak {
+            // It isn't the peer that has come back, it is this node that has fallen.
+            return better;
+        }
+        let relief = || self.best_candidate(around, |id, part| part.preempt && Some(id) == around.relief);
+        let to = better.or_else(relief)?;
+        let waits = self.terms.damped && self.damping.waits_until(to, now).is_some();
+        if waits || self.terms.connections_below.is_some_and(|limit| around.connections >= limit) {
+            return None;
+        }
+        self.damping.returned(to, now);
+        Some(to)
     }
+
+    pub(super) fn merit(&self, around: &Surroundings<'_>) -> Merit {
+        self.merit_of(around.me, self.standing.effective, around.address, around)
+    }
+
+    pub(super) fn merit_of(
+        &self,
+        id: MemberId,
+        effective: u8,
+        address: IpAddr,
+        around: &Surroundings<'_>,
+    ) -> Merit {
+        let (pinned, place) = (around.pin == Some(id), place(self.terms.placement, self.id, id));
+        Merit { pinned, effective, place, address }
+    }
+}
+
+/// What candidates for a free VIP are compared by, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Merit {
+    /// Operators want it here.
+    pinned: bool,
+    effective: u8,
+    /// In the VIP's own order of the members, where it is spread.
+    place: u64,
+    address: IpAddr,
 }

@@ -98,7 +98,7 @@ impl Election {
         }
         // That the suspect is silent has been proven.
         let suspect = asking.suspicion.as_ref().and_then(Suspicion::holder);
-        let unanswered = around.unanswered(asking.told_after, asking.since);
+        let unanswered = Self::unanswered(asking.told_after, asking.since, around);
         let unanswered: Vec<_> = unanswered.filter(|id| Some(*id) != suspect).collect();
         let due = now >= asking.ask_at;
         let patience = enough(around.members.loss(now), 1);

@@ -6,10 +6,6 @@ use super::{Claimant, Election, Event, Hold, Orders, State, Surroundings, Watch}
 use crate::core::contract::Output;
 use crate::core::transition::{Cause, VipState};
 
-/// A holder defends its address at once, and then at most this often: the announcements that follow a defence
-/// go on for longer, and two holders that answered each other's would fill the network.
-const DEFENCE: Duration = Duration::from_secs(1);
-
 /// A node on which somebody removes the address again and again is no candidate for so long: it would only lose it
 /// again.
 const BARRED: Duration = Duration::from_secs(30);
@@ -46,6 +42,7 @@ impl Election {
         let watch = match (watch, event) {
             (Watch::Claiming { cause, mut phases, decided_at, .. }, Event::Held { until }) => {
                 phases.assign = now.since(decided_at);
+                self.peak = self.standing.effective;
                 self.state = State::Active(Hold::Holding { until, told_after: around.sequence });
                 self.tell(VipState::Backup, cause, Some(phases), now, out);
                 return;
@@ -130,10 +127,7 @@ impl Election {
             }
             (hold @ Hold::Holding { .. }, Event::AddressAnswered { mac, by_ip: _ }) => {
                 out.push(Output::Conflict { vip: self.index, by: Claimant::Address(mac) });
-                if self.defended_at.is_none_or(|at| around.now.since(at) >= DEFENCE) {
-                    self.defended_at = Some(around.now);
-                    out.push(Output::Announce { vip: self.index });
-                }
+                out.push(Output::Announce { vip: self.index });
                 hold
             }
             // Whoever resigns what this node holds has yielded: the clients may still remember it.

@@ -18,23 +18,6 @@ pub(super) struct Claims {
     pub(super) worse: bool,
 }
 
-impl Surroundings<'_> {
-    /// The members that may be alive, and have said nothing since a moment.
-    pub(super) fn awaited(&self, since: Time) -> impl Iterator<Item = MemberId> {
-        let present = self.members.present(self.now);
-        present.filter(move |(_, member)| !member.has_spoken_since(since)).map(|(id, _)| id)
-    }
-
-    /// The members whose last word doesn't show yet that they have heard an advertisement of this node after number
-    /// `told_after`. A number of an earlier life of this node's is older than `since`.
-    pub(super) fn unanswered(&self, told_after: u64, since: Time) -> impl Iterator<Item = MemberId> {
-        let knows = move |member: &Member| {
-            member.heard_of(self.me).is_some_and(|(at, number)| at >= since && number > told_after)
-        };
-        self.members.present(self.now).filter(move |(_, member)| !knows(member)).map(|(id, _)| id)
-    }
-}
-
 impl Election {
     /// Whether a member hears somebody hold the VIP, or has an answer from its address.
     pub(super) fn contradicted(&self, around: &Surroundings<'_>) -> bool {
@@ -45,13 +28,35 @@ impl Election {
         members.any(|(_, member)| answered(member) || self.named_by(member, around).is_some())
     }
 
+    /// The members that may be alive, and have said nothing since a moment.
+    pub(super) fn awaited<'a>(
+        since: Time,
+        around: &'a Surroundings<'_>,
+    ) -> impl Iterator<Item = MemberId> + use<'a> {
+        let present = around.members.present(around.now);
+        present.filter(move |(_, member)| !member.has_spoken_since(since)).map(|(id, _)| id)
+    }
+
+    /// The members whose last word doesn't show yet that they have heard an advertisement of this node after number
+    /// `told_after`. A number of an earlier life of this node's is older than `since`.
+    pub(super) fn unanswered<'a>(
+        told_after: u64,
+        since: Time,
+        around: &'a Surroundings<'_>,
+    ) -> impl Iterator<Item = MemberId> + use<'a> {
+        let me = around.me;
+        let knows =
+            move |member: &Member| member.heard_of(me).is_some_and(|(at, n)| at >= since && n > told_after);
+        around.members.present(around.now).filter(move |(_, member)| !knows(member)).map(|(id, _)| id)
+    }
+
     /// Who else is about to take it.
     pub(super) fn claimants(&self, around: &Surroundings<'_>) -> Claims {
-        let mine = (self.standing.effective, around.address);
+        let mine = self.merit(around);
         let mut claims = Claims { better: false, worse: false };
-        for (_, member) in around.members.present(around.now) {
+        for (id, member) in around.members.present(around.now) {
             let Some(part) = member.part(self.id).filter(|part| part.claims) else { continue };
-            let better = (part.effective_priority, member.address()) > mine;
+            let better = self.merit_of(id, part.effective_priority, member.address(), around) > mine;
             claims.better |= better;
             claims.worse |= !better;
         }

@@ -38,6 +38,7 @@ impl Election {
         if self.obstacle(around).is_some() {
             return true;
         }
+        self.candidate_since = around.now;
         self.state = State::Backup(self.look_again(None, around));
         self.tell(VipState::Initialize, Cause::Ready, None, around.now, out);
         false
@@ -54,7 +55,8 @@ impl Election {
         }
         let now = around.now;
         let heard = self.heard_holder(around);
-        if heard.is_some() {
+        if let Some(holder) = heard {
+            self.damping.holds(holder, now);
             self.canvass = None;
         }
         let watch = match (watch, heard) {
@@ -174,7 +176,7 @@ impl Election {
         out.outputs.extend(holder.map(|to| Output::Probe { to }));
         // Whoever comes later has heard the others' regular word by then.
         if suspicion.asked() % 2 == 1 && self.rank(around) < ASKING_RANKS {
-            let others = around.awaited(suspicion.silent_since()).filter(|id| Some(*id) != holder);
+            let others = Self::awaited(suspicion.silent_since(), around).filter(|id| Some(*id) != holder);
             out.outputs.extend(others.map(|to| Output::Probe { to }));
         }
     }
@@ -201,8 +203,9 @@ impl Election {
         let now = around.now;
         self.state = State::Active(match hold {
             hold @ Hold::Holding { until, told_after } => {
+                self.peak = self.peak.max(self.standing.effective);
                 if let Some(cause) = self.obstacle(around) {
-                    self.release(self.best_candidate(around, |_| true), cause, now, out)
+                    self.release(self.best_candidate(around, |_, _| true), cause, now, out)
                 } else if around.grants.are_over(now + AHEAD) || around.silenced {
                     self.release(None, Cause::NoMajority, now, out)
                 } else if now >= until {
@@ -217,7 +220,9 @@ impl Election {
                 } else if let Some(other) = self.overruled(told_after, around) {
                     self.release(Some(other), Cause::Conflict, now, out)
                 } else if let Some(better) = self.challenger(around) {
-                    self.release(Some(better), Cause::Priority, now, out)
+                    let moved = around.pin == Some(better);
+                    let cause = if moved { Cause::Moved } else { Cause::Priority };
+                    self.release(Some(better), cause, now, out)
                 } else {
                     hold
                 }

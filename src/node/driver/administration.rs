@@ -30,6 +30,9 @@ impl Driver {
 
     fn take_in(&mut self, change: &Change, operator: Operator) -> Result<Words, Refusal> {
         self.knows(&change.target)?;
+        if let Some(holder) = &change.holder {
+            self.could_hold(holder)?;
+        }
         let me = member_id(&self.identity.name);
         let wall_clock = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
         let now = clock::now();
@@ -46,7 +49,7 @@ impl Driver {
             }
             Event::OperatorSaid {
                 of: &Subject::from(&change.target).to_string(),
-                says: &Setting::from(setting).to_string(),
+                says: &Setting::new(setting, |_| change.holder.clone().unwrap_or_default()).to_string(),
                 lasting: &change.lasting.map_or_else(|| "until changed".into(), duration_text),
                 by: &operator.to_string(),
             }
@@ -82,6 +85,10 @@ impl Driver {
                     Err(unknown("backend", backend, names))
                 }
             }
+            Target::Vip { vip } => {
+                let names = || self.config.vips.iter().map(|known| known.name.as_str());
+                if names().any(|known| known == vip) { Ok(()) } else { Err(unknown("VIP", vip, names())) }
+            }
             Target::Node { node } => {
                 let members = self.core.members().iter().map(|(_, member)| member.name());
                 let configured = self.config.cluster.nodes.keys().map(String::as_str);
@@ -90,6 +97,17 @@ impl Driver {
                 if names.contains(node.as_str()) { Ok(()) } else { Err(unknown("node", node, names)) }
             }
         }
+    }
+}
+
+impl Driver {
+    /// A VIP can be wanted only on a node that is known, and that holds any.
+    fn could_hold(&self, node: &str) -> Result<(), Refusal> {
+        self.knows(&Target::Node { node: node.into() })?;
+        if self.config.cluster.witness.iter().any(|witness| witness == node) {
+            return Err(Refusal::Unknown(format!("`{node}` is a witness: it holds nothing")));
+        }
+        Ok(())
     }
 }
 

@@ -117,6 +117,7 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_log_lines_dropped_total", "counter"),
         ("chinthe_events_dropped_total", "counter"),
         ("chinthe_cluster_members", "gauge"),
+        ("chinthe_vip_damped_members", "gauge"),
         ("chinthe_cluster_expected_members", "gauge"),
         ("chinthe_member_transitions_total", "counter"),
         ("chinthe_vip_active", "gauge"),
@@ -290,6 +291,7 @@ fn a_sample_is_shown_as_it_is() {
             base_priority: 101,
             effective_priority: 103,
             grants: 2,
+            damped: 1,
             ..VipSample::default()
         }],
         services: vec![ServiceSample {

@@ -197,6 +197,7 @@ fn the_client_brings_its_token_and_hears_what_the_node_says() {
     let change = |node: &str| Change {
         target: Of::Node { node: node.to_owned() },
         settings: vec![core::Setting::State(AdminState::Drain)],
+        holder: None,
         lasting: None,
     };
     let socket = Target::Socket(server.socket.clone());
