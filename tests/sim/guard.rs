@@ -34,7 +34,6 @@ pub(crate) enum Order {
 }
 
 /// What a guard wants done, in order.
-#[expect(clippy::large_enum_variant, reason = "a handful at a time, gone within the turn")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "a few at a time, and gone at once")]
 pub(crate) enum Act {
