@@ -7,7 +7,6 @@ use super::member::MemberState;
 use super::message::{Message, Request};
 use super::quorum::{Grants, Quorum};
 use super::time::Time;
-use super::transition::VipState;
 
 impl Core {
     /// What a majority has to agree on; `None` where nobody has to.
@@ -17,8 +16,9 @@ impl Core {
 
     /// Whether this node's beacons may leave now: it holds something, and no grant ends before what a beacon feeds.
     pub fn may_beacon(&self, now: Time) -> bool {
-        let active = |election: &&Election| election.state() == VipState::Active;
-        let mut held = self.elections.iter().enumerate().filter(|(_, e)| active(e)).peekable();
+        // What a guard that hangs has been asked to let go isn't kept alive.
+        let held = |election: &&Election| election.hold_until().is_some();
+        let mut held = self.elections.iter().enumerate().filter(|(_, e)| held(e)).peekable();
         held.peek().is_some() && held.all(|(vip, _)| self.grants(vip, now).suffice(now))
     }
 

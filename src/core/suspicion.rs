@@ -39,6 +39,8 @@ pub(super) struct Suspicion {
     asked: u32,
     /// Probes confirmed since the last answer; the latest of them may still be answered.
     confirmed: u32,
+    /// When the last one that counts was.
+    confirmed_at: Option<Time>,
     /// From when on no answer has come.
     silent_since: Time,
     /// From when on enough have gone unanswered.
@@ -87,6 +89,7 @@ impl Suspicion {
             next_probe_at: now,
             asked: 0,
             confirmed: 0,
+            confirmed_at: None,
             silent_since: now,
             proven_at: None,
             answered: false,
@@ -139,6 +142,12 @@ impl Suspicion {
 
     /// The guard has read all answers so far and sent one more probe.
     pub(super) fn confirmed(&mut self, patience: Patience, now: Time) {
+        // A guard that has stood still sends all that it was asked for at once: no answer can come in between.
+        if let Some(at) = self.confirmed_at.filter(|at| now.since(*at) < self.gap) {
+            self.next_probe_at = at + self.gap;
+            return;
+        }
+        self.confirmed_at = Some(now);
         self.confirmed = self.confirmed.saturating_add(1);
         self.next_probe_at = now + if self.asked > HURRIED { UNHURRIED_GAP } else { self.gap };
         let waited = match self.proof {
@@ -326,6 +335,20 @@ mod tests {
     #[test]
     fn an_address_that_answers_by_ip_is_in_use_whoever_has_it() {
         assert_eq!(taken_from(0, |_| Some(false), true, None), None);
+    }
+
+    #[test]
+    fn probes_that_a_guard_sends_all_at_once_count_as_one() {
+        let patience = Patience { loss: 0, doubt: false, rank: 0 };
+        let start = Time::from_nanos(1_000_000_000);
+        let mut suspicion = Suspicion::new(Some(MemberId(1)), Proof::Answers, INTERVAL, start);
+        let mut now = start;
+        for _ in 0..10 {
+            assert_eq!(suspicion.step(patience, now), Step::Probe);
+            now = suspicion.deadline(patience);
+        }
+        (0..10).for_each(|_| suspicion.confirmed(patience, now));
+        assert_ne!(suspicion.step(patience, now), Step::Take);
     }
 
     #[test]

@@ -136,9 +136,18 @@ impl Judge {
         let whole = |index: usize| self.whole_since[index].is_some_and(|since| since <= reunited);
         let leftover = !(whole(a) && whole(b));
         let reunited = if leftover { healed.fold(reunited, Time::max) } else { reunited };
+        // A node that has just started knows of no leftover that a third one, which hands over to it, can't hear.
+        let new = |index: usize| {
+            self.whole_since[index].is_some_and(|since| world.now.since(since) < left_behind(world))
+        };
+        let apart =
+            |c: usize| c != a && c != b && !(world.network.joined(a, c) && world.network.joined(b, c));
+        let unheard = (new(a) || new(b)) && (0..world.machines.len()).any(apart);
+        let reunited = if leftover && unheard { since } else { reunited };
         let allowed = if leftover {
             // "host paused and resumed", "daemon and guard killed, or hung": fence or lease run out after it.
-            left_behind(world) + ROUND_TRIPS + world.lateness
+            // A daemon whose guard hangs feeds the fence until it hears the other.
+            hearing(world) + left_behind(world) + ROUND_TRIPS + world.lateness
         } else {
             // "heal: the lower releases": as soon as it hears the other.
             hearing(world) + ROUND_TRIPS + world.lateness

@@ -102,8 +102,9 @@ pub(crate) fn run(seed: u64, trace: Trace) -> Outcome {
     }
     let probes = common.probe_interval.unwrap_or_default() * (common.rise.max(common.fall) + 1);
     let bound = LEASE + SLACK + SETTLING + common.interval * 10 + probes + patience(&common);
+    let barred = (0..world.machines.len()).any(|machine| world.is_barred(machine));
     world.run_to(world.now + bound);
-    if (0..world.machines.len()).any(|machine| world.is_barred(machine)) {
+    if barred {
         // Who stands back comes back, and may be the best.
         world.run_to(world.now + STANDING_BACK + bound);
     }
