@@ -149,6 +149,7 @@ impl Driver {
                 self.handle(Input::Stalled);
             }
             self.read_guard();
+            self.count_connections();
             self.read_peers();
             self.read_mailbox();
             if clock::now() >= self.core.next_deadline(clock::now()) {
@@ -343,7 +344,6 @@ impl Driver {
         self.tell_of_holders(now);
         self.tell_of_readiness();
         self.tell_of_first_connections(now);
-        self.count_connections();
         let same = !self.tell_of_members(now) && self.core.revision() == self.shown_revision;
         if !std::mem::take(&mut self.news) && same && now.since(self.published_at) < PUBLISH_AGAIN {
             return;

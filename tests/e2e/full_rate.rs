@@ -15,7 +15,8 @@ pub(crate) const TESTS: &[Test] = &[Test::inside(
     "full_rate::a_holder_that_pushes_at_full_rate_misses_no_advertisement",
     a_holder_at_full_rate_stays_the_holder,
 )
-.within(Duration::from_secs(900))];
+.within(Duration::from_secs(900))
+.alone()];
 
 /// How long it pushes, in seconds, where this variable says so; else [`USUALLY`].
 const SECONDS: &str = "CHINTHE_FULL_RATE_SECONDS";

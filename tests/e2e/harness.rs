@@ -21,6 +21,7 @@ pub(crate) struct Test {
     name: &'static str,
     body: Body,
     timeout: Duration,
+    alone: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -32,18 +33,23 @@ enum Body {
 impl Test {
     /// A test in a sandbox of its own.
     pub(crate) const fn inside(name: &'static str, body: fn(Sandbox) -> Outcome) -> Self {
-        Self { name, body: Body::Inside(body), timeout: USUAL_TIMEOUT }
+        Self { name, body: Body::Inside(body), timeout: USUAL_TIMEOUT, alone: false }
     }
 
     /// A test that watches labs from the host's side.
     pub(crate) const fn outside(name: &'static str, body: fn() -> Outcome) -> Self {
-        Self { name, body: Body::Outside(body), timeout: USUAL_TIMEOUT }
+        Self { name, body: Body::Outside(body), timeout: USUAL_TIMEOUT, alone: false }
     }
 
     /// Gives it more time, or less.
     #[allow(dead_code, reason = "for tests that wait for a lease or a script to run out")]
     pub(crate) const fn within(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// Runs it after all others, and beside none: it keeps every core busy, and would make holders of other labs late.
+    pub(crate) const fn alone(self) -> Self {
+        Self { alone: true, ..self }
     }
 }
 
@@ -177,19 +183,45 @@ fn sandboxes_work() -> Result<(), String> {
 fn run_all(chosen: &[Test], all: usize, options: &Options) -> ExitCode {
     println!("running {} end-to-end tests, {} at a time", chosen.len(), options.jobs);
     let began = Instant::now();
-    let left = Mutex::new(chosen.iter());
+    let results = Mutex::new((0, Vec::new()));
+    let (alone, together): (Vec<&Test>, Vec<&Test>) = chosen.iter().partition(|test| test.alone);
+    for (tests, jobs) in [(together, options.jobs), (alone, 1)] {
+        run_beside(&tests, jobs, options.show_output, &results);
+    }
+    let (passed, failed) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (name, output) in &failed {
+        println!("\n---- {name} ----\n{output}");
+    }
+    if !failed.is_empty() {
+        println!("\nfailed:");
+        for (name, _) in &failed {
+            println!("    {name}");
+        }
+    }
+    let (filtered, time) = (all - chosen.len(), began.elapsed().as_secs_f32());
+    println!("\n{passed} passed, {} failed, {filtered} filtered out, in {time:.1} s", failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs tests, so many at a time; counts those that pass, and keeps what the others said.
+fn run_beside(
+    tests: &[&Test],
+    jobs: usize,
+    show_output: bool,
+    results: &Mutex<(usize, Vec<(&'static str, String)>)>,
+) {
+    let left = Mutex::new(tests.iter());
     // A function, so that the lock isn't held for as long as a `while let` looks at what it found.
     let next = || locked(&left).next();
-    let results = Mutex::new((0, Vec::new()));
     thread::scope(|scope| {
-        for _ in 0..options.jobs {
+        for _ in 0..jobs {
             // Each waits for the tests that it starts, and so outlives them: their death signal is tied to it.
             scope.spawn(|| {
                 while let Some(test) = next() {
                     let began = Instant::now();
-                    let outcome = run_process(test, options.show_output);
+                    let outcome = run_process(test, show_output);
                     let time = began.elapsed().as_secs_f32();
-                    let mut results = locked(&results);
+                    let mut results = locked(results);
                     match outcome {
                         Ok(()) => {
                             results.0 += 1;
@@ -204,19 +236,6 @@ fn run_all(chosen: &[Test], all: usize, options: &Options) -> ExitCode {
             });
         }
     });
-    let (passed, failed) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    for (name, output) in &failed {
-        println!("\n---- {name} ----\n{output}");
-    }
-    if !failed.is_empty() {
-        println!("\nfailed:");
-        for (name, _) in &failed {
-            println!("    {name}");
-        }
-    }
-    let (filtered, time) = (all - chosen.len(), began.elapsed().as_secs_f32());
-    println!("\n{passed} passed, {} failed, {filtered} filtered out, in {time:.1} s", failed.len());
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs one test's process to its end, or kills it when it takes too long. The error is what it said.

@@ -16,11 +16,12 @@ use crate::harness::{Outcome, Test};
 use crate::scene::{self, PATIENCE, POST, Scene, backend};
 
 pub(crate) const TESTS: &[Test] = &[
-    Test::inside("page::a_failover_shows_within_a_second", a_failover_shows).within(LONG),
+    Test::inside("page::a_failover_shows_within_a_second", a_failover_shows).within(LONG).alone(),
     Test::inside("page::a_drain_takes_the_token_and_a_wrong_one_is_refused", a_drain_takes_the_token)
-        .within(LONG),
-    Test::inside("page::a_node_that_is_gone_is_plain_to_see", a_node_that_is_gone).within(LONG),
-    Test::inside("page::without_scripts_it_is_a_page_of_tables", without_scripts).within(LONG),
+        .within(LONG)
+        .alone(),
+    Test::inside("page::a_node_that_is_gone_is_plain_to_see", a_node_that_is_gone).within(LONG).alone(),
+    Test::inside("page::without_scripts_it_is_a_page_of_tables", without_scripts).within(LONG).alone(),
 ];
 
 /// A browser's start takes seconds, on a busy machine many.
