@@ -230,7 +230,7 @@ settings! {
     "vip.preempt_delay", Kind::PerNode(&Kind::Duration(MILLISECOND, LONGEST_INTERVAL)), Aside("\"30s\""),
         "For how long a node that has just become able to serve doesn't take it from a living holder; for all nodes, or { ha1 = \"30s\" }.";
     "vip.preempt_damping", Kind::Flag, Default("true"),
-        "Whether hand-backs to the same node that repeat have to wait: 30 s, then twice as long each time, up to 10 min.";
+        "Whether hand-backs to the same node have to wait from the fourth on: 30 s, then twice as long each time, up to 10 min.";
     "vip.preempt_when_connections_below", Kind::Integer(1, 1_000_000_000), Aside("10"),
         "A holder hands it back only once fewer connections of clients are open to the services that it tracks.";
     "vip.placement", Kind::Word(&["address", "spread"], &[]), Default("\"address\""),

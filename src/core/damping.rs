@@ -1,7 +1,9 @@
 //! Hand-backs that repeat: a node that comes and goes gets its VIP back ever more slowly.
 //!
-//! A member that hasn't held it before is handed it, not handed it back. The first hand-back is at once. Each further one to the same member waits since the one before: 30 s, then twice as long
-//! each time, up to ten minutes; or since a second, where the member didn't come to hold it after all. A member that leaves in order is forgiven, and so is one that has been well for long.
+//! A member that hasn't held it before is handed it, not handed it back. The first hand-backs are at once: an operator
+//! at work isn't a fault that repeats. Each further one to the same member waits since the one before: 30 s, then twice
+//! as long each time, up to ten minutes; or since a second, where the member didn't come to hold it after all. A member
+//! that leaves in order is forgiven, and so is one that has been well for long.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +11,9 @@ use std::time::Duration;
 use super::message::MemberId;
 use super::time::Time;
 
-/// From the first hand-back to the second.
+/// So many hand-backs are at once.
+const FREE: u32 = 3;
+/// From the last of them to the next.
 const FIRST: Duration = Duration::from_secs(30);
 /// From a hand-back that the member didn't take to the next.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -60,8 +64,8 @@ impl Damping {
         if count == 0 || now.since(latest) >= FORGOTTEN {
             return None;
         }
-        let first = if taken { FIRST } else { AGAIN };
-        let delay = first.saturating_mul(1 << (count - 1).min(16)).min(LONGEST);
+        let (first, repeats) = if taken { (FIRST, count.checked_sub(FREE)?) } else { (AGAIN, count - 1) };
+        let delay = first.saturating_mul(1 << repeats.min(16)).min(LONGEST);
         Some(latest + delay).filter(|until| now < *until)
     }
 }
@@ -77,8 +81,13 @@ mod tests {
     #[test]
     fn repeated_hand_backs_wait_30_s_and_twice_as_long_each_time_up_to_10_minutes() {
         let (member, mut damping, mut now) = (MemberId(1), Damping::default(), at(1000));
-        damping.returned(member, now);
-        assert_eq!(damping.waits_until(member, now), None, "the first is at once");
+        damping.holds(member, now);
+        for _ in 0..FREE {
+            assert_eq!(damping.waits_until(member, now), None, "the first ones are at once");
+            damping.returned(member, now);
+            damping.holds(member, now);
+        }
+        now = damping.waits_until(member, now).expect("it repeats");
         let mut waits = Vec::new();
         for _ in 0..7 {
             damping.returned(member, now);
@@ -88,7 +97,7 @@ mod tests {
             now = until;
             assert_eq!(damping.waits_until(member, now), None);
         }
-        assert_eq!(waits, [30, 60, 120, 240, 480, 600, 600]);
+        assert_eq!(waits, [60, 120, 240, 480, 600, 600, 600]);
         assert_eq!(damping.waits_until(MemberId(2), now), None, "nobody else waits");
     }
 
@@ -97,8 +106,10 @@ mod tests {
         let (member, mut damping) = (MemberId(1), Damping::default());
         damping.holds(member, at(0));
         (0..5).for_each(|_| damping.returned(member, at(0)));
-        damping.returned(member, at(1200));
-        damping.holds(member, at(1200));
+        for _ in 0..FREE {
+            damping.returned(member, at(1200));
+            damping.holds(member, at(1200));
+        }
         assert_eq!(damping.waits_until(member, at(1200)), Some(at(1230)));
         damping.retain(|id| id != member);
         assert_eq!(damping.waits_until(member, at(1200)), None);

@@ -71,9 +71,11 @@ fn a_pin_yields(sandbox: Sandbox) -> Outcome {
 fn repeats_wait(sandbox: Sandbox) -> Outcome {
     let scene = scene::start(sandbox)?;
     let ha2 = scene.node("ha2")?;
-    scene.moves_to("ha2", FAILOVER, |lab| lab.node("ha1")?.kill9_daemon())?;
-    scene.moves_to("ha1", FAILOVER, |lab| lab.node("ha1")?.start())?;
-    scene.await_home()?;
+    for _ in 0..3 {
+        scene.moves_to("ha2", FAILOVER, |lab| lab.node("ha1")?.kill9_daemon())?;
+        scene.moves_to("ha1", FAILOVER, |lab| lab.node("ha1")?.start())?;
+        scene.await_home()?;
+    }
     scene.moves_to("ha2", FAILOVER, |lab| lab.node("ha1")?.kill9_daemon())?;
     scene.node("ha1")?.start()?;
     scene.lab.wait_for("ha2 to say that it waits", PATIENCE, || {
