@@ -15,6 +15,8 @@ use super::loss::{MOST, enough};
 use super::message::MemberId;
 use super::time::Time;
 
+/// So many times the longest run of unanswered probes that an answer ended isn't chance any more.
+const RUNS: u32 = 4;
 /// After this many probes without an outcome there is no hurry any more.
 const HURRIED: u32 = 100;
 /// The distance of probes that aren't in a hurry.
@@ -41,6 +43,8 @@ pub(super) struct Suspicion {
     confirmed: u32,
     /// When the last one that counts was.
     confirmed_at: Option<Time>,
+    /// The longest run of probes before an answer: so many got lost in a row, or their answers.
+    longest_run: u32,
     /// From when on no answer has come.
     silent_since: Time,
     /// From when on enough have gone unanswered.
@@ -90,6 +94,7 @@ impl Suspicion {
             asked: 0,
             confirmed: 0,
             confirmed_at: None,
+            longest_run: 0,
             silent_since: now,
             proven_at: None,
             answered: false,
@@ -167,6 +172,7 @@ impl Suspicion {
         // answers by IP. A stranger may be a cluster whose secret isn't ours, but not where the holder is known.
         let believed = by_ip || now.since(since) < LEFTOVER;
         if believed && (known || self.holder.is_none()) {
+            self.longest_run = self.longest_run.max(self.confirmed);
             self.forget_silence(now);
             self.answered = true;
         }
@@ -201,6 +207,12 @@ impl Suspicion {
     /// A VIP without a known holder is asked for by broadcasts alone, and a holder whose address can't be asked by
     /// sealed probes: one way, not two.
     fn enough(&self, patience: Patience) -> u32 {
+        // Losses that have only just begun, or are worse for this address than for others.
+        let run = (self.longest_run * RUNS).min(enough(MOST, 2));
+        run.max(self.enough_for(patience))
+    }
+
+    fn enough_for(&self, patience: Patience) -> u32 {
         match (self.holder, self.proof) {
             (Some(_), Proof::Answers) => enough(patience.loss, 2),
             (Some(_), Proof::Time) => enough(patience.loss, 1),
@@ -335,6 +347,13 @@ mod tests {
     #[test]
     fn an_address_that_answers_by_ip_is_in_use_whoever_has_it() {
         assert_eq!(taken_from(0, |_| Some(false), true, None), None);
+    }
+
+    #[test]
+    fn losses_that_this_address_suffers_ask_for_more_probes() {
+        // Three in a row went unanswered before an answer came.
+        let taken = taken_after(0, |n| (n == 3).then_some(true), Some(MemberId(1)));
+        assert_eq!(taken, Some(Duration::from_millis((3 + 3 * 4) * 5)));
     }
 
     #[test]

@@ -23,7 +23,12 @@ const SEEDS: u64 = 1000;
 /// * `0x784`: the named successor of one of two holders took the VIP at once; the other was only silent.
 /// * `0x2f3`: two nodes took a released VIP in the same instant: neither had heard the other for two intervals.
 /// * `0x80d`: a node that a leftover's answers didn't reach took the VIP, and handed it to one whom they did reach.
-const ONCE_FAILED: [u64; 11] = [0x79, 0x9a, 0x957, 0xa7, 0x104, 0x1ce, 0x27b, 0x355, 0x784, 0x2f3, 0x80d];
+/// * `0x3ea4`: a guard that had been stopped sent all probes that it owed at once, and before an answer could come.
+/// * `0x1f1c`: a holder hung half a second after losses of 40 % had begun, and its few lost answers looked like silence.
+/// * `0x432`: grants fell below the fence's time for a moment, and the hold went on behind a shut fence.
+/// * `0x660d`: a holder kept alive what it had asked a hung guard to let go.
+const ONCE_FAILED: [u64; 15] =
+    [0x79, 0x9a, 0x957, 0xa7, 0x104, 0x1ce, 0x27b, 0x355, 0x784, 0x2f3, 0x80d, 0x3ea4, 0x1f1c, 0x432, 0x660d];
 
 #[test]
 fn sweep() {
