@@ -6,9 +6,11 @@
 //! of clusters a second on it.
 //!
 //! `Core` is a composition of small machines, none of which knows the others: `health` (rise and fall),
-//! `service` (which backends may be used), `priority` (weights), `member` (who has been heard), `readiness`
-//! (may this node hold anything yet), `reach` (do others reach more backends), `administration` (what operators
-//! say), `election` with `suspicion` (one per VIP) and `outbox` (what must arrive).
+//! `service` (which backends may be used), `priority` (weights), `member` with `loss` (who has been heard, and how
+//! well), `readiness` (may this node hold anything yet), `reach` (do others reach more backends), `administration`
+//! (what operators say), `placement` (who stands first among equals), `damping` (hand-backs that repeat), `quorum`
+//! (a majority's grants), `election` with `suspicion` (one per VIP) and `outbox` (what must arrive). `hearing`,
+//! `standing` and `majority` are the parts of `Core` itself that bring them together.
 
 mod administration;
 pub mod balance;
