@@ -1,6 +1,6 @@
 //! One life of chitchat, from its start under a new generation to its end.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use chitchat::{
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::directory::{Directory, collapse};
+use super::directory::{Directory, Entry, collapse};
 use super::sealed::{SealedTransport, lock};
 use super::sight::{self, Namesake, Own, Sight};
 use super::supervisor::Node;
@@ -207,7 +207,7 @@ impl Life {
             .values()
             .filter(|entry| entry.live)
             .partition(|entry| entry.values.get(STATE).is_some_and(|state| state == LEFT));
-        let addresses = |entries: Vec<&super::Entry>| entries.iter().map(|e| e.address).collect::<Vec<_>>();
+        let addresses = |entries: Vec<&Entry>| entries.iter().map(|e| e.address).collect::<Vec<_>>();
         self.node.meet(&addresses(live), &addresses(left));
         if remembering {
             remember(&mut directory, before);
@@ -293,10 +293,10 @@ impl Life {
         }
     }
 
-    /// Says that this node leaves, until every live member has been told often enough.
+    /// Says that this node leaves, until every member has been told often enough.
     async fn leave(&mut self, until: Instant) {
         lock(&self.node.desk.own).insert(STATE.into(), LEFT.into());
-        self.node.sealed.count_last_words(&self.live);
+        self.node.sealed.count_last_words(&self.listeners());
         if self.write().await.is_err() {
             return;
         }
@@ -314,6 +314,21 @@ impl Life {
                 return;
             }
         }
+    }
+
+    /// Who has to be told that this node leaves: the live members.
+    ///
+    /// Who is live shows only after a while. A node that leaves before that tells everybody it has heard of; the
+    /// others know it too, and would wait for it.
+    fn listeners(&self) -> Vec<SocketAddr> {
+        if self.age() > SETTLED {
+            return self.live.clone();
+        }
+        let directory = self.node.directory();
+        let there = |entry: &&Entry| entry.values.get(STATE).is_none_or(|state| state != LEFT);
+        let heard_of = directory.members.values().filter(there).map(|entry| entry.address);
+        let all: BTreeSet<SocketAddr> = heard_of.chain(self.live.iter().copied()).collect();
+        all.into_iter().collect()
     }
 
     fn say(&self, to: SocketAddr) {

@@ -82,6 +82,25 @@ async fn a_leave_reaches_everybody_before_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leave_within_moments_of_the_start_reaches_everybody_too() {
+    // From before anybody counts as live to after it.
+    for age in (0..=400).step_by(20) {
+        let network = Network::new();
+        let mut peers = members(&network, 3);
+        let knows = |peer: &Peer, name: &str| peer.directory().members.contains_key(name);
+        until("the leaver knows all", || ["node1", "node2"].iter().all(|name| knows(&peers[2], name))).await;
+        sleep(Duration::from_millis(age)).await;
+        let leaver = peers.remove(2);
+        leaver.leave(Duration::from_secs(2)).await;
+        network.unplug(3);
+        until("nobody waits for it", || {
+            peers.iter().all(|peer| peer.value("node3", STATE) == Some(LEFT.into()))
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lone_node_leaves_at_once() {
     let network = Network::new();
     let peer = start(&network, 1);
