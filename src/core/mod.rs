@@ -349,14 +349,14 @@ impl Core {
             self.services.iter_mut().for_each(|service| service.forget(member));
             self.outputs.push_back(Output::Forgotten { member, address });
         }
-        let usable = self.services.iter().any(Service::usable);
-        let backends = self.services.iter().any(|s| !s.backends().is_empty());
+        let backends = || self.services.iter().flat_map(Service::backends);
         let facts = readiness::Facts {
             listening: self.services.iter().all(Service::listening),
             round_complete: self.services.iter().all(Service::round_complete),
             peers_heard: self.members.iter().count(),
             peers_lost: self.members.all_lost(now),
-            backends_usable: !backends || usable,
+            backends_reached: backends().next().is_none() || backends().any(Backend::is_reached),
+            backends_failed: backends().any(Backend::has_failed),
         };
         let was_ready = self.is_ready();
         if self.readiness.update(&facts, now) == readiness::Verdict::Isolated {
