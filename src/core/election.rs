@@ -392,9 +392,11 @@ impl Election {
             return self.look_again(None, around);
         }
         let rank = self.rank(around);
+        // Two that don't hear each other would both take it: one of them looks first.
+        let first = rank == 0 && !around.members.mentions_above(around.me, around.address, now);
         let turn = match successor {
             Some(named) if named == around.me => Turn::Named,
-            None if rank == 0 => Turn::First,
+            None if first => Turn::First,
             Some(_) | None => Turn::Later,
         };
         // Behind an old resignation may stand the word of who has taken the VIP since.
