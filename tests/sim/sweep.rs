@@ -8,12 +8,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::run::{Outcome, moved_by_loss, run};
+use crate::run::{Draw, Outcome, moved_by_loss, run};
 use crate::trace::Trace;
 
 const SEEDS: u64 = 1000;
 
-/// Seeds that failed once, and what they found.
+/// Seeds that failed once, drawn as [`Draw::Plain`], and what they found.
 ///
 /// * `0x79`: two holders answered each other's announcements without end.
 /// * `0x9a`, `0x957`: a node that had been stopped took the VIP on an old resignation, with the new holder's
@@ -51,23 +51,23 @@ fn sweep() {
 #[test]
 fn seeds_that_failed_once_do_not_fail_again() {
     for seed in ONCE_FAILED {
-        assert_eq!(run(seed, Trace::silent()).failure, None, "seed {seed:#x}");
+        assert_eq!(run(seed, Draw::Plain, Trace::silent()).failure, None, "seed {seed:#x}");
     }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in [1, 2, 3] {
-        let hash = run(seed, Trace::silent()).hash;
-        assert_eq!(run(seed, Trace::readable()).hash, hash);
-        assert_ne!(run(seed + 1, Trace::silent()).hash, hash);
+        let hash = run(seed, Draw::Everything, Trace::silent()).hash;
+        assert_eq!(run(seed, Draw::Everything, Trace::readable()).hash, hash);
+        assert_ne!(run(seed + 1, Draw::Everything, Trace::silent()).hash, hash);
     }
 }
 
 #[test]
 fn replay() {
     let Some(seed) = from_environment("SIM_SEED") else { return };
-    let outcome = run(seed, Trace::readable());
+    let outcome = run(seed, Draw::Everything, Trace::readable());
     let skipped =
         outcome.lines.len().saturating_sub(from_environment("SIM_LINES").unwrap_or(100_000) as usize);
     outcome.lines.iter().skip(skipped).for_each(|line| println!("{line}"));
@@ -91,7 +91,7 @@ fn run_all(seeds: &[u64]) -> Vec<(u64, Outcome)> {
     let work = || {
         let mut outcomes = Vec::new();
         while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-            outcomes.push((*seed, run(*seed, Trace::silent())));
+            outcomes.push((*seed, run(*seed, Draw::Everything, Trace::silent())));
         }
         outcomes
     };
