@@ -193,7 +193,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) relief: Option<MemberId>,
     /// How many clients' connections are open here to the services that it tracks.
     pub(super) connections: u64,
-    /// Grants have been too short for a beacon for so long that the fence has shut.
+    /// No beacon has left for so long that the fence has shut: this node was late, or its grants too short.
     pub(super) silenced: bool,
     /// Somebody whom the configuration names isn't heard.
     pub(super) missing: bool,
