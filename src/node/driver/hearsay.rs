@@ -77,13 +77,7 @@ impl Driver {
         let clocks = Clocks { wall: wall_clock(), now: clock::now() };
         for (name, entry) in &directory.members {
             let id = member_id(name);
-            if entry.values.get(STATE).is_some_and(|state| state == LEFT) {
-                self.peers.forget(entry.address.ip());
-                continue;
-            }
-            if entry.live && self.peers.know([entry.address]) {
-                self.tell_guard_of_peers();
-            }
+            // Whoever leaves passes on what it was told last with its leave.
             for (key, value) in
                 entry.values.range("adm/".to_owned()..).take_while(|(key, _)| key.starts_with("adm/"))
             {
@@ -91,6 +85,13 @@ impl Driver {
                     Some((target, word)) => self.handle(Input::Said { target, word }),
                     None => tracing::debug!(member = name, key, "a word that can't be read"),
                 }
+            }
+            if entry.values.get(STATE).is_some_and(|state| state == LEFT) {
+                self.peers.forget(entry.address.ip());
+                continue;
+            }
+            if entry.live && self.peers.know([entry.address]) {
+                self.tell_guard_of_peers();
             }
             let views = directory::views(&entry.values, &self.config, &self.digest);
             self.retract_views(id, &views);
