@@ -67,7 +67,7 @@ impl World {
             Output::ProbeAddress { vip, mac } => self.ask(index, Order::Probe { vip, mac }),
             Output::ProbeBackend { service: _, backend } => self.probe_soon(index, backend),
             Output::Transition(transition) => {
-                self.judge.transition(now);
+                self.judge.transition(now, transition.cause);
                 self.with_judge(|judge, world| judge.taking(world, index, &transition));
                 self.trace.transition(now, index, &transition);
             }

@@ -119,9 +119,9 @@ impl World {
         let Some(daemon) = &self.machines[index].daemon else { return };
         let heard_at = &daemon.gossip.heard_at;
         let is_live = |other: &usize| now.since(heard_at[*other]) < interval * LIVE;
-        let (live, silent): (Vec<usize>, Vec<usize>) =
+        let (heard, silent): (Vec<usize>, Vec<usize>) =
             (0..heard_at.len()).filter(|other| *other != index).partition(is_live);
-        for others in [live, silent].iter().filter(|others| !others.is_empty()) {
+        for others in [heard, silent].iter().filter(|others| !others.is_empty()) {
             let to = self.chance.pick(others);
             self.tell_rumour(index, to, &Rumour::Call);
         }
@@ -280,13 +280,13 @@ impl World {
             };
             directory[other] = Some(entry.clone());
             let published = &entry.published;
-            if published.left {
-                continue;
-            }
             for (target, word) in &published.words {
                 let left = |at: u64| Duration::from_millis(at.saturating_sub(wall));
                 let word = Word { ends: word.expires.map(|at| local + left(at)), ..*word };
                 inputs.push(Input::Said { target: target.clone(), word });
+            }
+            if published.left {
+                continue;
             }
             // Whoever has another file says nothing of these backends.
             let verdicts = published.verdicts.clone().filter(|_| published.config == config);
@@ -369,6 +369,19 @@ mod tests {
         assert_eq!(converged(&world), Ok(vec![Some(1)]), "n1 is still drained");
         world.run_to(world.now + Duration::from_secs(8));
         assert_eq!(converged(&world), Ok(vec![Some(0)]), "it is no longer");
+    }
+
+    #[test]
+    fn a_word_said_to_a_node_that_leaves_at_once_is_kept_by_the_others() {
+        let mut world = three();
+        world.command(&drain(0, None));
+        world.command(&drain(2, None));
+        world.suffer_for(&Fault::Terminate(2), Duration::from_secs(2));
+        assert_eq!(converged(&world), Ok(vec![Some(1)]));
+        world.suffer_for(&Fault::Start(2), Duration::from_secs(4));
+        let n3 = world.machines[2].daemon.as_ref().expect("it runs");
+        let drained = n3.core.administration().node(&node_name(2), world.local(2));
+        assert_eq!(drained, AdminState::Drain, "it has learnt what it was told before");
     }
 
     #[test]

@@ -27,7 +27,7 @@ const LOOKS: u32 = 2;
 /// An address removed by somebody else so often within the time is let go.
 const REMOVALS: usize = 3;
 const REMOVALS_WITHIN: Duration = Duration::from_secs(10);
-/// The kernel tells of a shut fence this much after the hold that it belongs to, at least.
+/// A fence that is put up anew stays open around a hold for this much longer, at least.
 const FENCE_AFTER_HOLD: Duration = Duration::from_millis(10);
 
 /// What a daemon orders.
@@ -41,7 +41,6 @@ pub(crate) enum Order {
 
 /// What a guard wants done, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a few at a time, and gone at once")]
 pub(crate) enum Act {
     /// The fence is to be opened around a VIP: before the address, or its first words are lost.
     Arm(usize),
@@ -143,9 +142,9 @@ impl Guard {
     }
 
     /// One that goes on with what another guard held, once it has begun.
-    pub(crate) fn successor(id: u64, inherits: Vec<Option<(Time, u32)>>, begins_at: Time, now: Time) -> Self {
+    pub(crate) fn successor(id: u64, inherits: &[Option<(Time, u32)>], begins_at: Time, now: Time) -> Self {
         let begins_at = Some(begins_at);
-        Self { begins_at, ..Self { inherits: inherits.clone(), ..Self::new(id, inherits.len(), now) } }
+        Self { begins_at, ..Self { inherits: inherits.to_vec(), ..Self::new(id, inherits.len(), now) } }
     }
 
     /// Somebody's packet claims a VIP. Each claimant is kept once: the socket's queue is bounded, too.
@@ -251,9 +250,9 @@ impl Guard {
                 }
                 None => {
                     let hold = Hold::new(until, term, now);
-                    let held = Act::Report(Input::Held { vip, until: hold.until });
+                    let report = Act::Report(Input::Held { vip, until: hold.until });
                     self.vips[vip].hold = Some(hold);
-                    acts.extend([Act::Arm(vip), Act::Add(vip), held]);
+                    acts.extend([Act::Arm(vip), Act::Add(vip), report]);
                     self.announce(vip, now, acts);
                 }
             },

@@ -2,9 +2,10 @@
 //!
 //! Each exemption stands with the row of the design's table that grants it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chinthe::core::{AdminState, Time, Transition, VipState};
+use chinthe::core::{AdminState, Cause, Time, Transition, VipState};
 
 use crate::kernel::{LEASE, SLACK};
 use crate::machine::node_name;
@@ -34,6 +35,8 @@ pub(crate) struct Judge {
     /// So many answered for each VIP when it looked last.
     answering: Vec<usize>,
     transitions: Vec<Time>,
+    /// Why anything has moved.
+    pub(crate) causes: BTreeSet<&'static str>,
 }
 
 /// Since when both of two machines answer.
@@ -57,8 +60,9 @@ impl Judge {
         }
     }
 
-    pub(crate) fn transition(&mut self, now: Time) {
+    pub(crate) fn transition(&mut self, now: Time, cause: Cause) {
         self.transitions.push(now);
+        self.causes.insert(cause.as_str());
     }
 
     /// Whoever knows that operators want nothing on it takes nothing, and a witness holds nothing.

@@ -107,7 +107,7 @@ fn to_an_end_with_none_or_two_or_the_wrong_holder() {
 }
 
 /// A word that nobody passes on.
-fn say(world: &mut World, to: &[usize], target: &Target, setting: Setting) {
+fn tell(world: &mut World, to: &[usize], target: &Target, setting: Setting) {
     let stamp = Stamp { milliseconds: world.wall_clock(0), writer: member(0) };
     let word = Word { setting, stamp, expires: None, ends: None };
     for index in to {
@@ -143,16 +143,16 @@ fn ends_badly(world: &World, with: &str) {
 #[test]
 fn to_nodes_that_know_different_words() {
     let mut world = settled(false);
-    say(&mut world, &[1], &node(2), DRAIN);
+    tell(&mut world, &[1], &node(2), DRAIN);
     ends_badly(&world, "n1 and n2 know different words");
-    say(&mut world, &[0, 2], &node(2), DRAIN);
+    tell(&mut world, &[0, 2], &node(2), DRAIN);
     assert_eq!(converged(&world), Ok(vec![Some(0)]));
 }
 
 #[test]
 fn to_a_drained_node_that_takes_or_has_the_vip() {
     let mut world = settled(false);
-    say(&mut world, &[0, 1, 2], &node(0), DRAIN);
+    tell(&mut world, &[0, 1, 2], &node(0), DRAIN);
     world.run_to(world.now + Duration::from_secs(1));
     assert_eq!(converged(&world), Ok(vec![Some(1)]));
     world.machines[1].kernel.remove(0, world.now);
@@ -166,7 +166,7 @@ fn to_a_drained_node_that_takes_or_has_the_vip() {
 fn to_a_vip_that_is_not_where_operators_want_it() {
     let mut world = settled(false);
     let vip = Target::Vip { vip: vip_name(0) };
-    say(&mut world, &[0, 1, 2], &vip, Setting::Holder(Some(member(2))));
+    tell(&mut world, &[0, 1, 2], &vip, Setting::Holder(Some(member(2))));
     world.run_to(world.now + Duration::from_secs(1));
     assert_eq!(converged(&world), Ok(vec![Some(2)]));
     world.machines[2].kernel.remove(0, world.now);

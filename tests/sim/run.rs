@@ -1,5 +1,6 @@
 //! One run: a cluster drawn from a seed, its faults, the heal, and what must be true then.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub(crate) enum Draw {
 pub(crate) struct Outcome {
     pub(crate) nodes: usize,
     pub(crate) hash: u64,
+    /// Why anything has moved.
+    pub(crate) causes: BTreeSet<&'static str>,
     /// What was violated, with the faults before it.
     pub(crate) failure: Option<String>,
     /// The story, when it was asked for.
@@ -89,7 +92,9 @@ pub(crate) fn run(seed: u64, draw_of: Draw, trace: Trace) -> Outcome {
         if common.gossip.is_some() {
             faults.add_hearsay(&mut more, &nodes, &common);
             let skew = more.pick(&[Duration::ZERO, SKEW / 10, SKEW]);
-            skews.iter_mut().for_each(|ahead| *ahead = more.up_to(skew).as_millis() as i64);
+            for ahead in &mut skews {
+                *ahead = more.up_to(skew).as_millis() as i64;
+            }
         }
     }
     let mut world = World::new(random.next(), &nodes, &common, &faults.rates, trace);
@@ -101,7 +106,13 @@ pub(crate) fn run(seed: u64, draw_of: Draw, trace: Trace) -> Outcome {
             Some(format!("at {at:?}: {what}"))
         });
         let failure = failure.map(|what| story(&what, seed, &common, &nodes, &faults));
-        Outcome { nodes: nodes.len(), hash: world.trace.hash(), failure, lines: world.trace.lines().to_vec() }
+        Outcome {
+            nodes: nodes.len(),
+            hash: world.trace.hash(),
+            causes: world.judge.causes.clone(),
+            failure,
+            lines: world.trace.lines().to_vec(),
+        }
     };
     world.trace.note(start, || format!("-- {common:?} {nodes:?} {:?} {:?}", faults.weather, faults.lateness));
 

@@ -302,7 +302,7 @@ impl World {
     }
 
     /// A guard that takes the place of one that was lost: it takes orders at once, and begins in a moment.
-    fn replace_guard(&mut self, index: usize, inherits: Vec<Option<(Time, u32)>>) {
+    fn replace_guard(&mut self, index: usize, inherits: &[Option<(Time, u32)>]) {
         self.trace.note(self.now, || format!("n{} starts another guard, for {inherits:?}", index + 1));
         let (id, local) = (self.new_life(), self.local(index));
         let at = self.now + self.random.between(Duration::from_millis(2), Duration::from_millis(8));
@@ -605,7 +605,7 @@ impl World {
             }
         }
         if let Some(inherits) = self.with(index, |d| d.bequeathes(local)) {
-            self.replace_guard(index, inherits);
+            self.replace_guard(index, &inherits);
         }
     }
 
