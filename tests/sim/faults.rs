@@ -170,18 +170,19 @@ impl Faults {
             checks: before.checks.iter().map(|(_, reverse)| (random.pick(&[0, -15, 7]), *reverse)).collect(),
         };
         let mut again = |at: Duration, node: Node, config: u64| {
-            let end = random.coin();
+            let in_order = random.coin();
             let kill = Fault::Kill { machine, daemon: true, guard: false };
             self.events.extend([
                 (at, Fault::Configure { machine, node, config }),
-                (at, if end { Fault::Terminate(machine) } else { kill }),
+                (at, if in_order { Fault::Terminate(machine) } else { kill }),
             ]);
             let wait = random.between(Duration::from_millis(5), Duration::from_millis(700));
             self.events.push((at + wait, Fault::Start(machine)));
             at + wait
         };
         let at = again(at, other, 1);
-        if at.as_millis().is_multiple_of(2) {
+        let returns = at.as_millis().is_multiple_of(2);
+        if returns {
             again(at + Duration::from_millis(1500), before.clone(), 0);
         }
     }

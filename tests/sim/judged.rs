@@ -109,9 +109,9 @@ fn to_an_end_with_none_or_two_or_the_wrong_holder() {
 /// A word that nobody passes on.
 fn tell(world: &mut World, to: &[usize], target: &Target, setting: Setting) {
     let stamp = Stamp { milliseconds: world.wall_clock(0), writer: member(0) };
-    let word = Word { setting, stamp, expires: None, ends: None };
+    let said = Word { setting, stamp, expires: None, ends: None };
     for index in to {
-        world.handle(*index, Input::Said { target: target.clone(), word });
+        world.handle(*index, Input::Said { target: target.clone(), word: said });
     }
 }
 
