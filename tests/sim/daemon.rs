@@ -135,9 +135,8 @@ impl Daemon {
         self.core.set_guard(boot(guard));
     }
 
-    /// When it wakes if nothing happens.
-    pub(crate) fn next_deadline(&self, local: Time) -> Time {
-        let mut deadline = self.core.next_deadline(local);
+    /// When it wakes if nothing happens, with a core that wants to be told of the time at `deadline`.
+    pub(crate) fn wakes_at(&self, mut deadline: Time) -> Time {
         if self.guard.is_none() {
             deadline = deadline.min(self.guard_again_at);
         } else if let Some(due) = self.guard_due_at {

@@ -301,6 +301,9 @@ impl World {
                 inputs.push(Input::Viewed { member: member(other), service: 0, verdicts: told });
             }
         }
+        if daemon.gossip.synced && inputs.is_empty() {
+            return;
+        }
         daemon.mail.extend(inputs);
         self.turn_daemon(index);
     }

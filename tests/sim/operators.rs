@@ -10,7 +10,7 @@ use crate::random::Random;
 use crate::world::World;
 
 /// No word that runs out within a run lasts longer.
-pub(crate) const LONGEST: Duration = Duration::from_secs(4);
+const LONGEST: Duration = Duration::from_secs(4);
 /// Others outlast it.
 const FOR_LONG: Duration = Duration::from_secs(3600);
 /// Wall clocks differ by no more than this.
@@ -56,6 +56,16 @@ pub(crate) fn draw(
         }
     }
     said
+}
+
+/// How long after the heal the last of the words has run out everywhere, of those that don't outlast the run.
+pub(crate) fn outlast(events: &[(Duration, Fault)], heal_at: Duration) -> Duration {
+    let ends = events.iter().filter_map(|(at, fault)| match fault {
+        Fault::Command(Command { lasting: Some(lasting), .. }) if *lasting <= LONGEST => Some(*at + *lasting),
+        _ => None,
+    });
+    let last = ends.max().map(|last| last + SKEW).unwrap_or_default();
+    last.saturating_sub(heal_at)
 }
 
 /// A register, and some setting of its kind.

@@ -9,7 +9,7 @@ use chinthe::core::{Placement, Proof};
 use crate::faults::{Fault, Faults};
 use crate::kernel::{LEASE, SLACK};
 use crate::machine::{Common, Node};
-use crate::operators::{LONGEST, SKEW};
+use crate::operators::{self, SKEW};
 use crate::random::Random;
 use crate::settled::{converged, waits};
 use crate::trace::Trace;
@@ -69,7 +69,7 @@ fn patience(common: &Common) -> Duration {
     let leases = (LEASE + SLACK + LONGEST_HOLD) * 2;
     let majority = if common.majority { promises } else { Duration::ZERO };
     let leases = if common.proof == Proof::Time { leases } else { Duration::ZERO };
-    let hearsay = if common.gossip.is_some() { HEARSAY + REACH } else { Duration::ZERO };
+    let hearsay = if common.gossip.is_some() { HEARSAY } else { Duration::ZERO };
     // One VIP at a time is handed over, and what went last has to show.
     let shares = (common.interval * 4 + MOMENT) * (common.vips as u32 - 1);
     majority + leases + hearsay + shares + common.preempt_delay
@@ -145,9 +145,10 @@ pub(crate) fn run(seed: u64, draw_of: Draw, trace: Trace) -> Outcome {
     let probes = common.probe_interval.unwrap_or_default() * (common.rise.max(common.fall) + 1);
     let bound = LEASE + SLACK + SETTLING + common.interval * 10 + probes + patience(&common);
     let barred = (0..world.machines.len()).any(|machine| world.is_barred(machine));
-    if common.gossip.is_some() {
-        // The last word has been said, but some run out a little later.
-        world.run_to(world.now + LONGEST + SKEW);
+    // The last word has been said, but some run out a little later.
+    world.run_to(world.now + operators::outlast(&faults.events, faults.heal_at));
+    if common.gossip.is_some() && common.backends > 0 {
+        world.run_to(world.now + REACH);
     }
     world.run_to(world.now + bound);
     if barred {

@@ -552,15 +552,17 @@ impl World {
             self.handle(index, input);
         }
         self.sync(index);
-        self.deadline(index, local);
-        self.watch_guard(index, local);
+        let mut deadline = self.deadline(index, local);
+        if self.watch_guard(index, local) {
+            deadline = self.with(index, |d| d.core.next_deadline(local));
+        }
         if self.with(index, |d| d.is_done(local)) {
             self.trace.note(self.now, || format!("n{} has stopped", index + 1));
             self.leave_gossip(index);
             return self.end_daemon(index);
         }
         let deadline = self.with(index, |d| {
-            d.deadline = d.next_deadline(local);
+            d.deadline = d.wakes_at(deadline);
             d.deadline
         });
         self.wake_at(index, deadline);
@@ -582,21 +584,26 @@ impl World {
         }
     }
 
-    /// A deadline that is due is told once; a second one at the same moment must change something.
-    fn deadline(&mut self, index: usize, local: Time) {
+    /// A deadline that is due is told once; a second one at the same moment must change something. The next one.
+    fn deadline(&mut self, index: usize, local: Time) -> Time {
         for _ in 0..3 {
-            if self.with(index, |d| d.core.next_deadline(local)) > local {
-                return;
+            let deadline = self.with(index, |d| d.core.next_deadline(local));
+            if deadline > local {
+                return deadline;
             }
             self.handle(index, Input::Deadline);
         }
-        if self.with(index, |d| d.core.next_deadline(local)) <= local {
+        let deadline = self.with(index, |d| d.core.next_deadline(local));
+        if deadline <= local {
             self.judge.busy(self.now, index);
         }
+        deadline
     }
 
-    fn watch_guard(&mut self, index: usize, local: Time) {
-        if self.with(index, |d| d.misses_guard(local)) {
+    /// Replaces a guard that is lost; true when there was anything to do.
+    fn watch_guard(&mut self, index: usize, local: Time) -> bool {
+        let lost = self.with(index, |d| d.misses_guard(local));
+        if lost {
             self.trace.note(self.now, || format!("n{} gives its guard up", index + 1));
             let guard = self.with(index, |d| d.guard);
             self.machines[index].guards.retain(|g| Some(g.id) != guard);
@@ -604,9 +611,11 @@ impl World {
                 self.handle(index, held);
             }
         }
-        if let Some(inherits) = self.with(index, |d| d.bequeathes(local)) {
-            self.replace_guard(index, &inherits);
+        let inherits = self.with(index, |d| d.bequeathes(local));
+        if let Some(inherits) = &inherits {
+            self.replace_guard(index, inherits);
         }
+        lost || inherits.is_some()
     }
 
     fn receive(&mut self, index: usize, datagram: Datagram) {
