@@ -237,11 +237,12 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
             admin::Sources {
                 events: entries(telling.events),
                 events_dropped: Box::new(move || lost_events.events()),
-                metrics: Box::new(move |format| {
+                metrics: Box::new(move |format, admin_requests| {
                     let snapshot = for_metrics.borrow().clone();
                     let facts = NodeFacts {
                         loaded,
                         members_expected,
+                        admin_requests,
                         log_lines_dropped: lost.lines(),
                         events_dropped: lost.events(),
                     };
@@ -290,6 +291,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         snapshots,
         addresses,
         members: BTreeMap::new(),
+        first_moments: None,
         was_ready: false,
         tracing,
         targets,

@@ -34,7 +34,7 @@ use crate::telemetry::{self, Channel, Direction, Event as Told, Metrics, Tracing
 use crate::wire::seal;
 
 use self::hearsay::Hearsay;
-use self::telling::Story;
+use self::telling::{FirstMoments, Story};
 use super::mailbox::{Event, Mailbox};
 use super::service::Prober;
 use super::snapshot::{self, Snapshot, VipFacts};
@@ -81,6 +81,8 @@ pub(super) struct Driver {
     pub(super) members: BTreeMap<String, MemberState>,
     /// `None` when nobody wants to hear of failovers' times.
     pub(super) tracing: Option<Tracing>,
+    /// After a takeover, for a while.
+    pub(super) first_moments: Option<FirstMoments>,
     /// Whether the node was last told to be able to serve.
     pub(super) was_ready: bool,
     pub(super) targets: Targets,
@@ -345,6 +347,7 @@ impl Driver {
         self.tell_of_readiness();
         self.tell_of_first_connections(now);
         let same = !self.tell_of_members(now) && self.core.revision() == self.shown_revision;
+        self.tell_of_first_connects(now);
         if !std::mem::take(&mut self.news) && same && now.since(self.published_at) < PUBLISH_AGAIN {
             return;
         }

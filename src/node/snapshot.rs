@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 
 use crate::admin::administration::{self, Words};
-use crate::admin::status;
+use crate::admin::{RequestCounts, status};
 use crate::config::{self, Config, Identity};
 use crate::core::{self, Core, MemberId, MemberState, Time, VipState};
 use crate::proxy::{self, ConnectFailure, Counters, Rejection};
@@ -66,7 +66,7 @@ pub(super) struct VipFacts {
 }
 
 /// What a scrape shows that neither the core nor the proxy knows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct NodeFacts {
     /// When the configuration was loaded, since the epoch.
     pub(super) loaded: Duration,
@@ -74,6 +74,8 @@ pub(super) struct NodeFacts {
     pub(super) members_expected: u64,
     pub(super) log_lines_dropped: u64,
     pub(super) events_dropped: u64,
+    /// What the admin server has answered, by path and status code.
+    pub(super) admin_requests: RequestCounts,
 }
 
 /// Copies what there is to show.
@@ -222,7 +224,9 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
             bytes_out: counted.bytes.sent,
             connect_durations: durations(&counted.connect_duration),
             backends: backends.collect(),
+            connect_retries: counted.retries,
         }
+            connection_durations: durations(&counted.lasted),
     });
     Sample {
         ready: snapshot.ready,
@@ -231,6 +235,7 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
         admin: snapshot.admin,
         log_lines_dropped: facts.log_lines_dropped,
         events_dropped: facts.events_dropped,
+        admin_requests: facts.admin_requests,
         majority: snapshot.majority.as_ref().map_or([0; 3], |majority| {
             [majority.expected_nodes, majority.needed, majority.present].map(u64::from)
         }),
@@ -248,8 +253,8 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
     }
 }
 
-fn durations(histogram: &proxy::Histogram) -> telemetry::ConnectDurations {
-    telemetry::ConnectDurations { buckets: histogram.buckets.to_vec(), sum: histogram.sum }
+fn durations(histogram: &proxy::Histogram) -> telemetry::Durations {
+    telemetry::Durations { buckets: histogram.buckets.clone(), sum: histogram.sum }
 }
 
 /// Since the epoch; what was before it is 0.
@@ -450,8 +455,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_proxy_counts_connects_by_the_bounds_that_a_scrape_names() {
-        let counted: Vec<f64> = proxy::Histogram::BOUNDS.iter().map(Duration::as_secs_f64).collect();
-        assert_eq!(counted, telemetry::sample::CONNECT_BOUNDS);
+    fn the_proxy_counts_durations_by_the_bounds_that_a_scrape_names() {
+        let seconds = |bounds: &[Duration]| bounds.iter().map(Duration::as_secs_f64).collect::<Vec<f64>>();
+        assert_eq!(seconds(&proxy::CONNECT_BOUNDS), telemetry::sample::CONNECT_BOUNDS);
+        assert_eq!(seconds(&proxy::LASTING_BOUNDS), telemetry::sample::LASTING_BOUNDS);
     }
 }

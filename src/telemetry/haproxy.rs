@@ -66,6 +66,8 @@ families! {
     counter BACKEND_SESSIONS "haproxy_backend_sessions_total", PROXY, "Clients' connections handed to it.";
     counter BACKEND_ATTEMPTS "haproxy_backend_connection_attempts_total", PROXY, "Attempts to connect to a server.";
     counter BACKEND_ERRORS "haproxy_backend_connection_errors_total", PROXY, "Attempts to connect to a server that failed.";
+    counter BACKEND_RETRIES "haproxy_backend_retry_warnings_total", PROXY, "Further attempts at the same server; there are none.";
+    counter BACKEND_REDISPATCHES "haproxy_backend_redispatch_warnings_total", PROXY, "Further attempts, at another server.";
     counter BACKEND_ABORTS "haproxy_backend_client_aborts_total", PROXY, "Clients that broke off before a server had answered.";
     counter BACKEND_INTERNAL "haproxy_backend_internal_errors_total", PROXY, "Connections closed for want of this host's resources.";
     counter BACKEND_UP_DOWN "haproxy_backend_check_up_down_total", PROXY, "Times that a server of it went down.";
@@ -159,6 +161,8 @@ fn backend(page: &mut Page, proxy: &str, service: &ServiceSample, counts: &[Back
     page.count(&BACKEND_SESSIONS, &[proxy], service.connections_total);
     page.count(&BACKEND_ATTEMPTS, &[proxy], sum(|server| server.connections_total + failures(server)));
     page.count(&BACKEND_ERRORS, &[proxy], sum(failures));
+    page.count(&BACKEND_RETRIES, &[proxy], 0);
+    page.count(&BACKEND_REDISPATCHES, &[proxy], service.connect_retries);
     page.count(&BACKEND_ABORTS, &[proxy], rejected(service, "client_gone"));
     page.count(&BACKEND_INTERNAL, &[proxy], rejected(service, "resources"));
     page.count(&BACKEND_UP_DOWN, &[proxy], counts.iter().map(went_down).sum());

@@ -136,18 +136,22 @@ fn every_query_answers(sandbox: Sandbox) -> Outcome {
         .collect();
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 
-    let exemplars = Prometheus::api(
-        "query_exemplars",
-        &[
-            ("query", "chinthe_failover_duration_seconds_bucket{phase=\"total\"}"),
-            ("start", &seconds_ago(began)),
-            ("end", &seconds_ago(Instant::now())),
-        ],
-    )?;
-    let trace = exemplars[0]["exemplars"][0]["labels"]["trace_id"].as_str().unwrap_or_default();
-    assert_eq!(trace.len(), 32, "{exemplars}");
+    for histogram in [
+        "chinthe_failover_duration_seconds_bucket{phase=\"total\"}",
+        "chinthe_service_connect_duration_seconds_bucket",
+    ] {
+        assert_eq!(exemplar(histogram, began)?.len(), 32, "{histogram}");
+    }
     drop(prometheus);
     Ok(())
+}
+
+/// The trace of one exemplar that Prometheus has of a histogram.
+fn exemplar(histogram: &str, began: Instant) -> Result<String, Box<dyn Error>> {
+    let (start, end) = (seconds_ago(began), seconds_ago(Instant::now()));
+    let exemplars =
+        Prometheus::api("query_exemplars", &[("query", histogram), ("start", &start), ("end", &end)])?;
+    Ok(exemplars[0]["exemplars"][0]["labels"]["trace_id"].as_str().unwrap_or_default().to_owned())
 }
 
 fn root() -> &'static Path {

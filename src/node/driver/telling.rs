@@ -5,11 +5,23 @@ use std::time::Duration;
 use super::Driver;
 use crate::core::{Change, Input, MemberId, MemberState, Message, Time, Transition, Verdict, VipState};
 use crate::guard::clock;
+use crate::proxy::ConnectWatch;
 use crate::telemetry::{Event, FailoverTrace, Part, tell_failover, tell_transition};
 use crate::wire::member_id;
 
 /// A new holder that nobody connects to in this time has no first connection worth telling of.
 const FIRST_CONNECTION: Duration = Duration::from_secs(60);
+
+/// For so long after a takeover connects are named after it: clients that sent into the gap repeat that after 1 and
+/// 3 s.
+const FIRST_MOMENTS: Duration = Duration::from_secs(5);
+
+/// This node has just taken a VIP.
+pub(in crate::node) struct FirstMoments {
+    vip: usize,
+    until: Time,
+    connects: ConnectWatch,
+}
 
 /// What is remembered of a VIP until it can be told.
 #[derive(Default)]
@@ -67,6 +79,8 @@ impl Driver {
         let announce = now.since(held_at);
         let total = phases.detect + phases.elect + phases.assign + announce;
         self.metrics.failover_announced(vip, announce, total);
+        let connects = ConnectWatch::new(&self.proxy);
+        self.first_moments = Some(FirstMoments { vip, until: now + FIRST_MOMENTS, connects });
         let trace = FailoverTrace::of(&self.config.cluster.name, self.name(vip), taken.term).trace;
         tell_failover(self.name(vip), &taken, announce, &trace.to_string());
         if let Some(tracing) = &self.tracing {
@@ -95,6 +109,17 @@ impl Driver {
 
     /// How many clients this node has accepted.
     fn connections(&self) -> u64 {
+    /// Names the first connects after a takeover after it.
+    pub(super) fn tell_of_first_connects(&mut self, now: Time) {
+        let Some(first) = &mut self.first_moments else { return };
+        for (service, after) in first.connects.look(&self.proxy) {
+            self.metrics.connected_after_failover(service, first.vip, after);
+        }
+        if now > first.until {
+            self.first_moments = None;
+        }
+    }
+
         self.proxy.counters().services.iter().map(|service| service.connections).sum()
     }
 
