@@ -114,6 +114,7 @@ impl Vip {
                 since: Timestamp::now(),
                 address_present: false,
                 fence_missing: Some("not put up yet".into()),
+                failover: None,
             },
             story: Story::default(),
         }
@@ -346,12 +347,15 @@ impl Driver {
         self.tell_of_holders(now);
         self.tell_of_readiness();
         self.tell_of_first_connections(now);
-        let same = !self.tell_of_members(now) && self.core.revision() == self.shown_revision;
         self.tell_of_first_connects(now);
+        let same = !self.tell_of_members(now) && self.core.revision() == self.shown_revision;
         if !std::mem::take(&mut self.news) && same && now.since(self.published_at) < PUBLISH_AGAIN {
             return;
         }
         self.shown_revision = self.core.revision();
+        for vip in 0..self.vips.len() {
+            self.vips[vip].facts.failover = self.latest_failover(vip, now);
+        }
         let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts.clone()).collect();
         let snapshot = snapshot::take(
             &self.core,

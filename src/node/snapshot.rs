@@ -10,7 +10,7 @@ use crate::admin::{RequestCounts, status};
 use crate::config::{self, Config, Identity};
 use crate::core::{self, Core, MemberId, MemberState, Time, VipState};
 use crate::proxy::{self, ConnectFailure, Counters, Rejection};
-use crate::telemetry::{self, BackendSample, ProxySample, Sample, ServiceSample, VipSample};
+use crate::telemetry::{self, BackendSample, FailoverTrace, ProxySample, Sample, ServiceSample, VipSample};
 use crate::wire::member_id;
 
 /// The driver's state at one moment.
@@ -63,6 +63,8 @@ pub(super) struct VipFacts {
     pub(super) address_present: bool,
     /// Why the kernel doesn't fence it, if it doesn't.
     pub(super) fence_missing: Option<String>,
+    /// The trace of its latest failover, by the holder's own word.
+    pub(super) failover: Option<FailoverTrace>,
 }
 
 /// What a scrape shows that neither the core nor the proxy knows.
@@ -72,10 +74,10 @@ pub(super) struct NodeFacts {
     pub(super) loaded: Duration,
     /// How many members the configuration names.
     pub(super) members_expected: u64,
-    pub(super) log_lines_dropped: u64,
-    pub(super) events_dropped: u64,
     /// What the admin server has answered, by path and status code.
     pub(super) admin_requests: RequestCounts,
+    pub(super) log_lines_dropped: u64,
+    pub(super) events_dropped: u64,
 }
 
 /// Copies what there is to show.
@@ -222,20 +224,20 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
             rejected: Rejection::ALL.iter().map(|r| r.as_str()).zip(counted.rejected).collect(),
             bytes_in: counted.bytes.received,
             bytes_out: counted.bytes.sent,
-            connect_durations: durations(&counted.connect_duration),
-            backends: backends.collect(),
             connect_retries: counted.retries,
-        }
+            connect_durations: durations(&counted.connect_duration),
             connection_durations: durations(&counted.lasted),
+            backends: backends.collect(),
+        }
     });
     Sample {
         ready: snapshot.ready,
         config_reload_ok: true,
         config_loaded: facts.loaded,
         admin: snapshot.admin,
+        admin_requests: facts.admin_requests,
         log_lines_dropped: facts.log_lines_dropped,
         events_dropped: facts.events_dropped,
-        admin_requests: facts.admin_requests,
         majority: snapshot.majority.as_ref().map_or([0; 3], |majority| {
             [majority.expected_nodes, majority.needed, majority.present].map(u64::from)
         }),
@@ -398,6 +400,7 @@ fn vip(
         fence_missing: facts.fence_missing.clone(),
         grants,
         damped,
+        traceparent: facts.failover.map(|failover| failover.traceparent()),
         candidates,
     };
     VipSnapshot { shown, address_present: facts.address_present }

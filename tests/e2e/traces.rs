@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use chinthe::lab::{ConfigSource, Lab, LabError, Node, Sandbox, holds_within};
 use chinthe::telemetry::FailoverTrace;
+use serde_json::Value;
 
 use crate::cluster::{SEED, file};
 use crate::harness::{Outcome, Test};
 use crate::scene::{CHINTHE, FAILOVER, PATIENCE, Scene};
 
 pub(crate) const TESTS: &[Test] = &[
+    Test::inside("traces::every_node_names_the_latest_failover_s_trace", every_node_names_it),
     Test::inside("traces::a_failover_is_one_trace_of_all_nodes", one_trace_of_all_nodes).within(LONG),
     Test::inside("traces::a_collector_that_never_answers_costs_nothing", a_silent_collector)
         .within(Duration::from_secs(900)),
@@ -151,6 +153,27 @@ fn await_trace(lab: &Lab, collector: &Collector, term: u32, wanted: &[(&str, &st
     assert_eq!(roots.len(), 1, "{roots:#?}");
     assert_eq!((&roots[0]["ID"], &roots[0]["Parent ID"]), (&root, &String::new()));
     assert!(children.iter().all(|span| span["Parent ID"] == root), "{children:#?}");
+    Ok(())
+}
+
+/// Without a collector, by status and events.
+fn every_node_names_it(sandbox: Sandbox) -> Outcome {
+    let text = file(&[SEED], "2s", "");
+    let lab = Lab::builder(sandbox).program(CHINTHE).nodes(3).config(ConfigSource::Text(text)).start()?;
+    let scene = Scene::watch(lab)?;
+    scene.moves_to("ha2", FAILOVER, |lab| lab.node("ha1")?.kill9_daemon())?;
+    let trace = FailoverTrace::of("myweb", "vi_1", 2);
+    for name in ["ha2", "ha3"] {
+        let node = scene.node(name)?;
+        let vip = || node.status().map(|status| status["vips"][0].clone()).unwrap_or_default();
+        scene.lab.wait_for(&format!("{name} to name the trace"), PATIENCE, || {
+            vip()["traceparent"] == trace.traceparent() && vip()["term"] == 2
+        })?;
+        let events: Value = serde_json::from_str(&node.get("/api/v1/events")?)?;
+        let told =
+            events["events"].as_array().and_then(|all| all.iter().rfind(|e| e["event"] == "vip.moved"));
+        assert_eq!(told.ok_or("it hasn't told")?["trace_id"], trace.trace.to_string(), "{events}");
+    }
     Ok(())
 }
 
