@@ -7,7 +7,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chinthe::lab::{ConfigSource, Lab, LabError, Node, Sandbox, holds_within};
 use chinthe::telemetry::FailoverTrace;
@@ -116,6 +116,9 @@ fn read(output: &str) -> Vec<BTreeMap<String, String>> {
     spans
 }
 
+/// Over how many minutes these moves are spread; else one follows the other.
+const MINUTES: &str = "CHINTHE_TRACED_MINUTES";
+
 /// A cluster that tells the hub's collector of its failovers, soon.
 const UNDAMPED: &str = "[[vip]]\npreempt_damping = false\n";
 
@@ -197,7 +200,9 @@ fn one_trace_of_all_nodes(sandbox: Sandbox) -> Outcome {
 
 /// A listener that never takes what the kernel has taken for it.
 fn a_silent_collector(sandbox: Sandbox) -> Outcome {
-    let moves: usize = env::var(MOVES).ok().and_then(|n| n.parse().ok()).unwrap_or(10);
+    let asked = |variable: &str| env::var(variable).ok().and_then(|n| n.parse::<u32>().ok());
+    let (moves, minutes) = (asked(MOVES).unwrap_or(10), asked(MINUTES).unwrap_or(0));
+    let (began, whole) = (Instant::now(), Duration::from_secs(60) * minutes);
     let silent = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))?;
     let scene = Scene::watch(traced(sandbox, 2)?)?;
     let say = |word: &'static str| {
@@ -213,12 +218,17 @@ fn a_silent_collector(sandbox: Sandbox) -> Outcome {
         let (_, home) = scene.moves_to("ha1", FAILOVER, say("ready"))?;
         scene.await_home()?;
         longest = longest.max(away).max(home);
+        let turn = began + whole * (round + 1) / (moves / 2).max(1);
+        scene.lab.wait_for("the next move's turn", whole + PATIENCE, || Instant::now() >= turn)?;
         if round == moves / 10 {
             before = [memory(scene.node("ha1")?)?, memory(scene.node("ha2")?)?];
         }
     }
     let after = [memory(scene.node("ha1")?)?, memory(scene.node("ha2")?)?];
-    eprintln!("{moves} moves, the longest {longest:?}; resident bytes {before:?}, then {after:?}");
+    eprintln!(
+        "{moves} moves in {:?}, the longest {longest:?}; resident bytes {before:?}, then {after:?}",
+        began.elapsed()
+    );
     for (before, after) in before.into_iter().zip(after) {
         assert!(after - before < SPANS_BYTES, "{before} bytes, then {after}");
     }
