@@ -17,6 +17,7 @@ mod handover;
 mod harness;
 mod ipv6;
 mod lab;
+mod large;
 mod left_behind;
 mod logs;
 mod nftables;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
             prometheus::TESTS,
             boards::TESTS,
             page::TESTS,
+            large::TESTS,
             traces::TESTS,
             quorum::TESTS,
             handover::TESTS,

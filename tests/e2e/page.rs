@@ -43,7 +43,7 @@ const PICTURES: &str = "CHINTHE_PICTURES";
 const HOLDER: &str = "document.querySelector('.vip .holder strong').textContent";
 
 /// Whether there is a browser; where there is none the test is passed over, unless everything is required.
-fn is_here() -> Result<bool, LabError> {
+pub(crate) fn is_here() -> Result<bool, LabError> {
     for program in PROGRAMS {
         let mut version = Command::new(program);
         version.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
