@@ -25,6 +25,7 @@ mod node;
 mod page;
 mod pair;
 mod prometheus;
+mod public_boards;
 mod quorum;
 mod refusals;
 mod restart;
