@@ -99,6 +99,9 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let mut log = log::start(options.log, LevelFilter::INFO).map_err(|e| RunError::new(2, &e, e.hint()))?;
     let prepared = start::prepare(&options.config, options.node.as_deref())?;
     let (name, tracing) = (prepared.identity.name.clone(), prepared.tracing.clone());
+    if let Some(tracing) = &tracing {
+        log.show_spans(tracing);
+    }
     let telling = Telling { lost: log.lost(), events: log.take_events() };
     let (driver, service) = assemble(prepared, telling).map_err(|error| {
         RunError::new(2, format!("can't start: {error}"), "see `ulimit -n` and `ulimit -u`")
@@ -263,7 +266,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
                 }),
                 words: Box::new(move || for_words.borrow().words.clone()),
                 change: Box::new(move |change, operator, answer| {
-                    operators.tell(Event::Said { change, operator, answer });
+                    operators.tell(Event::Said { change, operator, answer, span: tracing::Span::current() });
                 }),
                 token,
             }
@@ -307,6 +310,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         shown_revision: 0,
         news: true,
         leaving_since: None,
+        stop: tracing::Span::none(),
     };
     Ok((driver, service))
 }

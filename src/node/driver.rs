@@ -99,6 +99,8 @@ pub(super) struct Driver {
     /// Something has happened that must be shown at once.
     pub(super) news: bool,
     pub(super) leaving_since: Option<Time>,
+    /// A stop, from its beginning to the end of this driver.
+    pub(super) stop: tracing::Span,
 }
 
 /// What the driver knows of a VIP besides the core.
@@ -278,7 +280,10 @@ impl Driver {
                         self.tell_guard_of_peers();
                     }
                 }
-                Event::Said { change, operator, answer } => self.said(&change, operator, answer),
+                Event::Said { change, operator, answer, span } => {
+                    let inside = tracing::info_span!(parent: span, "driver.said");
+                    inside.in_scope(|| self.said(&change, operator, answer));
+                }
                 Event::Gossip(news) => self.hear_gossip(news),
                 Event::Terminate => self.leave(),
             }
@@ -289,6 +294,7 @@ impl Driver {
         if self.leaving_since.is_none() {
             Told::NodeStopping { node: &self.identity.name }.tell();
             self.leaving_since = Some(clock::now());
+            self.stop = tracing::info_span!(parent: None, "node.stop");
             self.handle(Input::Shutdown);
         }
     }

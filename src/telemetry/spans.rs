@@ -1,4 +1,5 @@
 //! Failovers as traces, told to an OpenTelemetry collector: one failover is one trace, whoever takes part in it.
+//! Spans of `tracing` go there as well ([`Tracing::layer`]): an operator's change, a stop.
 //!
 //! ```text
 //!   failover            the new holder: from the old one's last word to the first announcement
@@ -31,6 +32,9 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider};
+use tracing::Subscriber;
+use tracing_opentelemetry::OpenTelemetryLayer;
+use tracing_subscriber::registry::LookupSpan;
 
 use self::carrier::Carrier;
 use super::metrics::VERSION;
@@ -123,9 +127,21 @@ impl Tracing {
         )))
     }
 
-    fn of(provider: SdkTracerProvider, cluster: &str, node: &str) -> Self {
+    pub(super) fn of(provider: SdkTracerProvider, cluster: &str, node: &str) -> Self {
         let tracer = provider.tracer(SERVICE);
         Self { provider, tracer, cluster: cluster.to_owned(), node: node.to_owned() }
+    }
+
+    /// What takes `tracing`'s own spans to the same collector: what an operator's change and a stop are told by.
+    pub(super) fn layer<S>(&self) -> OpenTelemetryLayer<S, SdkTracer>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        tracing_opentelemetry::layer()
+            .with_tracer(self.tracer.clone())
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
     }
 
     /// This node has taken the VIP over and told the network, just now; `announce` is how long that took from the

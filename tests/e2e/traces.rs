@@ -109,7 +109,8 @@ fn read(output: &str) -> Vec<BTreeMap<String, String>> {
             let name = name.trim_start_matches("-> ").trim();
             // `Str(ha2)`
             let value = value.trim().trim_start_matches("Str(").trim_end_matches(')');
-            span.insert(name.to_owned(), value.to_owned());
+            // What is said of a span's events comes after what is said of itself.
+            span.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
     }
     spans.retain(|span| span.contains_key("Trace ID"));
@@ -191,11 +192,28 @@ fn one_trace_of_all_nodes(sandbox: Sandbox) -> Outcome {
     let crash = [&of_ha2[..], &[("observe", "ha3"), ("observe", "ha4")]].concat();
     await_trace(&scene.lab, &collector, 2, &crash)?;
 
+    // What an operator says is a span of the node that was told, and what the driver made of it is one within.
+    let drain = scene.node("ha4")?.command().args(["drain", "myweb/web1"]).output()?;
+    assert!(drain.status.success(), "{drain:?}");
+    let seen = scene.lab.wait_for("the operator's span", PATIENCE, || {
+        let spans = collector.spans();
+        let of = |name: &str| spans.iter().find(|span| span.get("Name").is_some_and(|it| it == name));
+        let told = of("admin.change").zip(of("driver.said"));
+        told.is_some_and(|(outer, inner)| {
+            inner["Parent ID"] == outer["ID"] && inner["Trace ID"] == outer["Trace ID"]
+        })
+    });
+    seen.inspect_err(|_| eprintln!("{:#?}", collector.spans()))?;
+
     // A planned move is told of by the old holder, too; the flush at its end loses nothing.
     scene.moves_to("ha4", FAILOVER, |lab| lab.node("ha2")?.terminate())?;
     let of_ha4 = phases.map(|name| (name, "ha4"));
     let planned = [&of_ha4[..], &[("release", "ha2"), ("observe", "ha3")]].concat();
-    await_trace(&scene.lab, &collector, 3, &planned)
+    await_trace(&scene.lab, &collector, 3, &planned)?;
+    scene.lab.wait_for("the stop's span", PATIENCE, || {
+        collector.spans().iter().any(|span| span.get("Name").is_some_and(|name| name == "node.stop"))
+    })?;
+    Ok(())
 }
 
 /// A listener that never takes what the kernel has taken for it.

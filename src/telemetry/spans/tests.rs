@@ -1,6 +1,7 @@
 //! What a failover looks like to a collector, whichever node tells of it.
 
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData};
+use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 use crate::core::{Cause, Phases, Time, VipState};
@@ -74,6 +75,22 @@ fn the_phases_follow_each_other_and_fill_the_whole() {
     }
     assert_eq!(named("failover").start_time, named("detect").start_time);
     assert_eq!(named("failover").end_time, named("announce").end_time);
+}
+
+#[test]
+fn the_programs_own_spans_go_the_same_way() {
+    let (tracing, exporter) = node("ha2");
+    let subscriber = tracing_subscriber::Registry::default().with(tracing.layer());
+    tracing::subscriber::with_default(subscriber, || {
+        let outer = tracing::info_span!("admin.change", code = tracing::field::Empty);
+        tracing::info_span!(parent: &outer, "driver.said").in_scope(|| {});
+        outer.record("code", 200);
+    });
+    let spans = told(&exporter);
+    let [inner, outer] = &spans[..] else { panic!("{spans:#?}") };
+    assert_eq!((inner.name.as_ref(), outer.name.as_ref()), ("driver.said", "admin.change"));
+    assert_eq!(inner.parent_span_id, outer.span_context.span_id());
+    assert!(outer.attributes.iter().any(|attribute| attribute.key.as_str() == "code"), "{outer:#?}");
 }
 
 #[test]
