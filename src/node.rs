@@ -38,7 +38,7 @@ use crate::config::{self, Config, Identity};
 use crate::guard::{clock, scheduling};
 use crate::peers::gossip::Gossip;
 use crate::proxy::{self, Plan, Proxy};
-use crate::telemetry::{self, Event as Told, Exposition, Layout, Metrics, Record, VipLayout, log};
+use crate::telemetry::{self, Event as Told, Exposition, Layout, Metrics, Record, Tracing, VipLayout, log};
 
 use self::driver::{Driver, Vip, hearsay::Hearsay};
 use self::mailbox::Event;
@@ -226,7 +226,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
     let sources = {
         let (config, identity) = (Arc::clone(&config), Arc::clone(&identity));
         let (metrics, proxy) = (Arc::clone(&metrics), Arc::downgrade(&proxy));
-        let operators = sender.clone();
+        let (operators, spans) = (sender.clone(), tracing.clone());
         move || {
             let counters = {
                 let proxy = proxy.clone();
@@ -246,6 +246,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
                         loaded,
                         members_expected,
                         admin_requests,
+                        spans: spans.as_ref().map(Tracing::counts).unwrap_or_default(),
                         log_lines_dropped: lost.lines(),
                         events_dropped: lost.events(),
                     };

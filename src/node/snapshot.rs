@@ -76,6 +76,8 @@ pub(super) struct NodeFacts {
     pub(super) members_expected: u64,
     /// What the admin server has answered, by path and status code.
     pub(super) admin_requests: RequestCounts,
+    /// Spans that have ended, and how many of these a collector has taken.
+    pub(super) spans: [u64; 2],
     pub(super) log_lines_dropped: u64,
     pub(super) events_dropped: u64,
 }
@@ -236,6 +238,7 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
         config_loaded: facts.loaded,
         admin: snapshot.admin,
         admin_requests: facts.admin_requests,
+        spans: facts.spans,
         log_lines_dropped: facts.log_lines_dropped,
         events_dropped: facts.events_dropped,
         majority: snapshot.majority.as_ref().map_or([0; 3], |majority| {

@@ -107,6 +107,11 @@ pub(super) const EVENTS_DROPPED: Family = Family::counter(
     &[],
     "Events that the event stream doesn't have, because more came than could be taken in.",
 );
+pub(super) const TRACE_SPANS: Family = Family::counter(
+    "chinthe_trace_spans_total",
+    &["stage"],
+    "Spans that ended here, and those of them that a collector has taken; the others wait, or are lost.",
+);
 pub(super) const ADMIN_REQUESTS: Family = Family::counter(
     "chinthe_admin_requests_total",
     &["path", "code"],

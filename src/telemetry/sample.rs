@@ -30,6 +30,8 @@ pub struct Sample {
     pub admin: AdminState,
     /// Requests to the admin server, by path, or `other` for one that isn't there, and status code.
     pub admin_requests: Vec<(&'static str, u16, u64)>,
+    /// Spans that have ended, and how many of these a collector has taken.
+    pub spans: [u64; 2],
     /// Log lines given up so far.
     pub log_lines_dropped: u64,
     /// Events given up so far, that the event stream doesn't have.

@@ -71,6 +71,9 @@ fn node(page: &mut Page, metrics: &Metrics, sample: &Sample) {
     }
     page.count(&families::LOG_DROPPED, &[], sample.log_lines_dropped);
     page.count(&families::EVENTS_DROPPED, &[], sample.events_dropped);
+    for (stage, count) in ["ended", "delivered"].iter().zip(sample.spans) {
+        page.count(&families::TRACE_SPANS, &[stage], count);
+    }
     for (path, code, count) in &sample.admin_requests {
         page.count(&families::ADMIN_REQUESTS, &[path, &code.to_string()], *count);
     }

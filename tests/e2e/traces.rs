@@ -210,6 +210,13 @@ fn one_trace_of_all_nodes(sandbox: Sandbox) -> Outcome {
     let of_ha4 = phases.map(|name| (name, "ha4"));
     let planned = [&of_ha4[..], &[("release", "ha2"), ("observe", "ha3")]].concat();
     await_trace(&scene.lab, &collector, 3, &planned)?;
+    let counted = |stage: &str| {
+        let series = format!("chinthe_trace_spans_total{{stage=\"{stage}\"}}");
+        scene.node("ha4").and_then(|node| node.metric(&series)).ok().flatten().unwrap_or_default()
+    };
+    scene.lab.wait_for("every span to be delivered", PATIENCE, || {
+        counted("ended") > 5.0 && (counted("ended") - counted("delivered")).abs() < 0.5
+    })?;
     scene.lab.wait_for("the stop's span", PATIENCE, || {
         collector.spans().iter().any(|span| span.get("Name").is_some_and(|name| name == "node.stop"))
     })?;

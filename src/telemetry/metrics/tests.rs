@@ -116,6 +116,7 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_check_up", "gauge"),
         ("chinthe_log_lines_dropped_total", "counter"),
         ("chinthe_events_dropped_total", "counter"),
+        ("chinthe_trace_spans_total", "counter"),
         ("chinthe_cluster_members", "gauge"),
         ("chinthe_vip_damped_members", "gauge"),
         ("chinthe_cluster_expected_members", "gauge"),
@@ -280,6 +281,7 @@ fn a_sample_is_shown_as_it_is() {
         ready: true,
         config_reload_ok: true,
         admin_requests: vec![("/metrics", 200, 9)],
+        spans: [8, 7],
         log_lines_dropped: 7,
         events_dropped: 3,
         majority: [3, 2, 3],
@@ -346,6 +348,8 @@ fn a_sample_is_shown_as_it_is() {
     is(r#"chinthe_service_connection_duration_seconds_count{service="myweb"}"#, 6.0);
     is(r#"chinthe_service_connection_duration_seconds_sum{service="myweb"}"#, 7200.0);
     is(r#"chinthe_admin_requests_total{path="/metrics",code="200"}"#, 9.0);
+    is(r#"chinthe_trace_spans_total{stage="ended"}"#, 8.0);
+    is(r#"chinthe_trace_spans_total{stage="delivered"}"#, 7.0);
     is(r#"chinthe_backend_admin_state{service="myweb",backend="web1",state="drain"}"#, 1.0);
     is(r#"chinthe_backend_admin_state{service="myweb",backend="web1",state="ready"}"#, 0.0);
     is(r#"chinthe_backend_views{service="myweb",backend="web1",verdict="up"}"#, 2.0);
