@@ -1,5 +1,5 @@
 //! Failovers as traces, told to an OpenTelemetry collector: one failover is one trace, whoever takes part in it.
-//! Spans of `tracing` go there as well ([`Tracing::layer`]): an operator's change, a stop.
+//! Spans of `tracing` go there as well: an operator's change, a stop.
 //!
 //! ```text
 //!   failover            the new holder: from the old one's last word to the first announcement
