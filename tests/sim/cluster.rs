@@ -46,8 +46,13 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Nobody has started yet.
     pub(crate) fn new(nodes: &[Node]) -> Self {
+        Self::with_preempt_delay(nodes, Duration::ZERO)
+    }
+
+    /// The same, whose nodes take the VIP from a living holder only after so long.
+    pub(crate) fn with_preempt_delay(nodes: &[Node], preempt_delay: Duration) -> Self {
         let (rise, fall) = nodes[0].rise_fall;
-        let common = Common { rise, fall, ..Common::plain(Duration::from_millis(100)) };
+        let common = Common { preempt_delay, rise, fall, ..Common::plain(Duration::from_millis(100)) };
         let rates = vec![0; nodes.len()];
         let nodes: Vec<machine::Node> = nodes.iter().map(|n| n.node.clone()).collect();
         Self { world: World::new(1, &nodes, &common, &rates, Trace::silent()) }
@@ -97,6 +102,36 @@ impl Cluster {
     /// The daemon alone is gone: its guard removes the address and resigns.
     pub(crate) fn kill_daemon(&mut self, node: usize) -> &mut Self {
         self.world.suffer(&Fault::Kill { machine: node - 1, daemon: true, guard: false });
+        self
+    }
+
+    /// The guard alone is gone.
+    pub(crate) fn kill_guard(&mut self, node: usize) -> &mut Self {
+        self.world.suffer(&Fault::Kill { machine: node - 1, daemon: false, guard: true });
+        self
+    }
+
+    /// SIGSTOP of daemon and guard.
+    pub(crate) fn freeze(&mut self, node: usize) -> &mut Self {
+        self.world.suffer(&Fault::Stop { machine: node - 1, daemon: true, guard: true });
+        self
+    }
+
+    /// SIGCONT of both.
+    pub(crate) fn thaw(&mut self, node: usize) -> &mut Self {
+        self.world.suffer(&Fault::Continue(node - 1));
+        self
+    }
+
+    /// Its cable is pulled, or plugged in.
+    pub(crate) fn link(&mut self, node: usize, up: bool) -> &mut Self {
+        self.world.suffer(&Fault::Link { machine: node - 1, up });
+        self
+    }
+
+    /// Somebody else removes the VIP's address.
+    pub(crate) fn remove_address(&mut self, node: usize) -> &mut Self {
+        self.world.suffer(&Fault::RemoveAddress(node - 1));
         self
     }
 

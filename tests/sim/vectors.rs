@@ -13,6 +13,13 @@ fn pair(weight: i16) -> Cluster {
     cluster
 }
 
+/// Base priorities of two nodes that track nothing.
+const PLAIN: [u8; 2] = [101, 100];
+
+fn plain_pair() -> Cluster {
+    Cluster::new(&PLAIN.map(|base| Node::new(base, &[])))
+}
+
 /// No moment of any vector may have had two holders on one network.
 fn never_two(cluster: &Cluster) {
     assert_eq!(cluster.double(), Duration::ZERO, "two nodes held the VIP");
@@ -291,6 +298,86 @@ fn rows_56_and_57_a_check_that_fails_from_the_start() {
     assert_eq!(c.holder(), Some(1), "row 57");
     assert_eq!(c.priority(1), Some(96));
     assert_eq!(c.check(1, 0, true).holder(), Some(1));
+    assert_eq!(c.priority(1), Some(101));
+    never_two(&c);
+}
+
+#[test]
+fn row_42_a_holder_without_its_cable_is_succeeded_and_comes_home() {
+    let mut c = plain_pair();
+    assert_eq!(c.start_all().holder(), Some(1));
+    c.link(1, false).run(Duration::from_secs(4));
+    assert_eq!(c.holders(), [2]);
+    assert_eq!(c.priority(2), Some(100));
+    assert_eq!(c.link(1, true).holder(), Some(1));
+    never_two(&c);
+}
+
+#[test]
+fn rows_52_and_53_a_node_that_returns_waits_for_its_preempt_delay_while_somebody_holds() {
+    let delay = Duration::from_secs(6);
+    let mut c = Cluster::with_preempt_delay(&PLAIN.map(|base| Node::new(base, &[])), delay);
+    assert_eq!(c.start_all().holder(), Some(1), "nobody to take it from");
+    assert_eq!(c.power_off(1).holder(), Some(2));
+    assert_eq!(c.start(1).holder(), Some(2), "row 52: 4 s after its return");
+    assert_eq!(c.holder(), Some(1), "row 52: 8 s after it");
+    assert_eq!(c.priority(1), Some(101));
+    never_two(&c);
+
+    let mut c = Cluster::with_preempt_delay(&PLAIN.map(|base| Node::new(base, &[])), delay * 5);
+    assert_eq!(c.start_all().holder(), Some(1));
+    assert_eq!(c.power_off(1).holder(), Some(2));
+    assert_eq!(c.start(1).holder(), Some(2));
+    c.freeze(2).run(Duration::from_secs(4));
+    assert_eq!(c.holders(), [1], "row 53: who is gone is no reason to wait");
+    never_two(&c);
+}
+
+#[test]
+fn rows_65_and_66_what_a_killed_node_left_is_waited_for_and_gone_at_its_start() {
+    let mut c = plain_pair();
+    assert_eq!(c.start_all().holder(), Some(1));
+    c.kill(1).run(Duration::from_secs(1));
+    assert_eq!(c.holders(), [1], "row 65: its kernel answers still");
+    assert_eq!(c.holder(), Some(2), "row 65");
+    assert_eq!(c.priority(2), Some(100));
+    assert_eq!(c.start(1).holder(), Some(1), "row 66");
+    never_two(&c);
+}
+
+#[test]
+fn row_67_a_guard_that_is_killed_is_replaced_and_one_node_holds() {
+    let mut c = plain_pair();
+    assert_eq!(c.start_all().holder(), Some(1));
+    assert_eq!(c.kill_guard(1).holder(), Some(1));
+    never_two(&c);
+}
+
+#[test]
+fn row_68_a_frozen_holder_is_succeeded_and_takes_it_back_once_it_runs() {
+    let mut c = plain_pair();
+    assert_eq!(c.start_all().holder(), Some(1));
+    c.freeze(1).run(Duration::from_secs(4));
+    assert_eq!(c.holders(), [2]);
+    assert_eq!(c.thaw(1).holder(), Some(1));
+    never_two(&c);
+}
+
+#[test]
+fn row_70_a_holder_that_is_asked_to_stop_hands_over() {
+    let mut c = plain_pair();
+    assert_eq!(c.start_all().holder(), Some(1));
+    c.stop(1);
+    assert_eq!(c.holders(), [2]);
+    assert_eq!(c.priority(2), Some(100));
+    never_two(&c);
+}
+
+#[test]
+fn row_74_an_address_that_somebody_else_removes_is_there_again() {
+    let mut c = plain_pair();
+    assert_eq!(c.start_all().holder(), Some(1));
+    assert_eq!(c.remove_address(1).holder(), Some(1));
     assert_eq!(c.priority(1), Some(101));
     never_two(&c);
 }
