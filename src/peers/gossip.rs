@@ -56,8 +56,6 @@ pub struct Settings {
     pub cluster: String,
     /// Where to look for members first. Names are resolved again and again.
     pub seeds: Vec<Endpoint>,
-    /// How many nodes there will be, about: more of them gossip less often.
-    pub members_expected: usize,
     /// What seals.
     pub keyring: Keyring,
     /// The node in the envelope.
@@ -190,7 +188,7 @@ impl Gossip {
         }
     }
 
-    /// Publishes a value. The latest for each key goes out, with all others that changed, once an interval at most,
+    /// Publishes a value. The latest for each key goes out, with all others that changed, every 100 ms at most,
     /// and to everybody at once.
     ///
     /// A key or value that other nodes wouldn't accept is not published, and logged.
