@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -14,6 +15,8 @@ use crate::{probe, proxy};
 
 /// More than the driver handles in many milliseconds; what doesn't fit is given up, and comes again.
 const DEPTH: usize = 4096;
+/// So many events may wait for the driver to come by: the queue is mostly for those that wake it.
+const LEFT: usize = 256;
 
 /// What happened elsewhere.
 #[derive(Debug)]
@@ -47,30 +50,48 @@ pub(super) enum Event {
 pub(super) struct Sender {
     queue: SyncSender<Event>,
     wake: Arc<OwnedFd>,
+    /// How many events were left since the driver last came by.
+    left: Arc<AtomicUsize>,
 }
 
 /// The driver's end.
 pub(super) struct Mailbox {
     queue: Receiver<Event>,
     wake: Arc<OwnedFd>,
+    left: Arc<AtomicUsize>,
 }
 
 /// An empty mailbox.
 pub(super) fn mailbox() -> io::Result<(Sender, Mailbox)> {
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let (sender, queue) = sync_channel(DEPTH);
-    Ok((Sender { queue: sender, wake: Arc::clone(&wake) }, Mailbox { queue, wake }))
+    let left = Arc::default();
+    Ok((
+        Sender { queue: sender, wake: Arc::clone(&wake), left: Arc::clone(&left) },
+        Mailbox { queue, wake, left },
+    ))
 }
 
 impl Sender {
     /// Tells the driver, or gives up at once: no worker and no probe ever waits for it.
     pub(super) fn tell(&self, event: Event) {
         match self.queue.try_send(event) {
-            Ok(()) => {
-                let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
-            }
+            Ok(()) => self.wake(),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
+    }
+
+    /// Leaves something for when the driver next has something to do, within an advertisement interval: waking it costs
+    /// more than most of what it is told.
+    pub(super) fn leave(&self, event: Event) {
+        let fits = self.queue.try_send(event).is_ok();
+        if fits && self.left.fetch_add(1, Ordering::Relaxed) >= LEFT {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
     }
 }
 
@@ -79,6 +100,7 @@ impl Mailbox {
     pub(super) fn take(&self) -> impl Iterator<Item = Event> + '_ {
         let mut count = [0; 8];
         let _ = rustix::io::read(&*self.wake, &mut count);
+        self.left.store(0, Ordering::Relaxed);
         self.queue.try_iter().take(DEPTH)
     }
 }
@@ -105,6 +127,22 @@ mod tests {
         assert_eq!(mailbox.take().count(), 0);
         sender.tell(Event::Terminate);
         assert!(matches!(mailbox.take().next(), Some(Event::Terminate)));
+    }
+
+    #[test]
+    fn what_is_left_wakes_nobody_until_there_is_much_of_it() {
+        let (sender, mailbox) = mailbox().unwrap();
+        let woken = || rustix::io::read(&*mailbox.wake, &mut [0; 8]).is_ok();
+        for check in 0..LEFT {
+            sender.leave(Event::Checked(check, true));
+        }
+        assert!(!woken());
+        sender.leave(Event::Checked(LEFT, true));
+        assert!(woken());
+        assert_eq!(mailbox.take().count(), LEFT + 1);
+        sender.leave(Event::Checked(0, true));
+        assert!(!woken(), "it has come by");
+        assert_eq!(mailbox.take().count(), 1);
     }
 
     #[test]

@@ -66,6 +66,9 @@ pub struct ProbeResult {
     pub address: Option<SocketAddr>,
     /// How long the answer took, without the resolving of a name.
     pub outcome: Result<Duration, ProbeFailure>,
+    /// It changes nothing, and may be told late: nobody asked for this try, and as many before it as rise or fall could
+    /// count came out the same.
+    pub routine: bool,
 }
 
 /// How a try failed.
@@ -165,23 +168,52 @@ async fn probe(target: Target, control: Arc<Control>, report: Reporter, first: D
     let mut resolver = Resolver::new(target.endpoint.clone());
     let mut paused = control.paused.subscribe();
     let chance = RandomState::new();
+    let mut streak = Streak::default();
+    let mut asked = false;
     sleep(first).await;
     for number in 0u64.. {
         until(&mut paused, false).await;
         let started = Instant::now();
         let (address, outcome) = tokio::select! {
             outcome = attempt(&mut resolver, &target.check) => outcome,
-            () = until(&mut paused, true) => continue,
+            () = until(&mut paused, true) => {
+                streak = Streak::default();
+                continue;
+            }
         };
-        report(ProbeResult { service: target.service, backend: target.backend, address, outcome });
-        // Whoever asked during this try has just been answered.
-        let _ = control.nudge.notified().now_or_never();
+        // Whoever asked during this try is answered by it.
+        asked |= control.nudge.notified().now_or_never().is_some();
+        let alike = streak.take_in(address, outcome.is_ok());
+        let routine = !asked && alike >= target.check.rise.max(target.check.fall);
+        report(ProbeResult { service: target.service, backend: target.backend, address, outcome, routine });
         let pause = jittered(target.check.interval, chance.hash_one(number));
-        tokio::select! {
-            () = sleep(pause) => {}
-            () = control.nudge.notified() => sleep_until(started + CLOSEST).await,
-            () = until(&mut paused, true) => {}
-        }
+        asked = tokio::select! {
+            () = sleep(pause) => false,
+            () = control.nudge.notified() => {
+                sleep_until(started + CLOSEST).await;
+                true
+            }
+            () = until(&mut paused, true) => {
+                streak = Streak::default();
+                false
+            }
+        };
+    }
+}
+
+/// Results of one target in a row that were alike.
+#[derive(Debug, Default)]
+struct Streak {
+    of: Option<(Option<SocketAddr>, bool)>,
+    length: u32,
+}
+
+impl Streak {
+    /// Takes in a result; how many in a row before it were like it.
+    fn take_in(&mut self, address: Option<SocketAddr>, success: bool) -> u32 {
+        let before = if self.of == Some((address, success)) { self.length } else { 0 };
+        *self = Self { of: Some((address, success)), length: before.saturating_add(1) };
+        before
     }
 }
 
