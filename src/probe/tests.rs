@@ -133,12 +133,3 @@ async fn dropped_it_ends() {
     // The reporter goes with the last task.
     while timeout(Duration::from_secs(20), told.recv()).await.unwrap().is_some() {}
 }
-
-#[test]
-fn an_interval_is_varied_by_a_twentieth() {
-    let interval = Duration::from_secs(2);
-    for random in 0..1000 {
-        let varied = jittered(interval, random);
-        assert!(varied >= Duration::from_millis(1900) && varied <= Duration::from_millis(2100));
-    }
-}
