@@ -45,8 +45,10 @@ const CALLS: usize = 3;
 const LEAVE_AGAIN: Duration = Duration::from_millis(30);
 /// How many of a leaving node's last words each member is sent: two, so that one may be lost.
 const LAST_WORDS: u32 = 2;
-/// After this many intervals chitchat has had the time to judge what it has heard of.
-const SETTLED: u32 = 12;
+/// After this many intervals everything has spread to everybody, loss included: whose heartbeat still rises is alive.
+const SETTLED: u32 = 8;
+/// So many more the younger of two nodes of one name waits before it says so and gives up: the elder is to notice, too.
+const DEFERENCE: u32 = 2;
 /// How many other lives of this node's name are watched.
 const NAMESAKES: usize = 16;
 
@@ -233,7 +235,6 @@ impl Life {
 
     /// Looks for nodes of the same name.
     fn watch(&mut self, namesakes: Vec<Namesake>) -> Result<(), End> {
-        let settled = self.node.interval * SETTLED;
         for Namesake { id, heartbeat, live } in namesakes {
             let (address, outranks) = (id.gossip_advertise_addr, id.generation_id > self.generation);
             if address == self.node.address {
@@ -253,7 +254,8 @@ impl Life {
                 settled: None,
                 told: false,
             });
-            if now - watched.since < settled {
+            let settled = SETTLED + if younger { DEFERENCE } else { 0 };
+            if now - watched.since < self.node.interval * settled {
                 // This node may have moved: its last life at the old address takes a while to be seen as dead.
                 continue;
             }
