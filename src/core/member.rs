@@ -286,11 +286,15 @@ impl Members {
         self.members.values().filter_map(|m| m.part(vip)).any(|part| part.mac == mac)
     }
 
-    /// Whether nobody is heard any more, and somebody has fallen silent without a word.
+    /// Whether some have been heard, and each of them has left or is dead.
+    pub fn all_gone(&self, now: Time) -> bool {
+        !self.members.is_empty() && self.members.values().all(|m| m.state(now) >= MemberState::Dead)
+    }
+
+    /// Whether so it is, and somebody has fallen silent without a word.
     pub fn all_lost(&self, now: Time) -> bool {
         let unexplained = |m: &Member| m.state(now) == MemberState::Dead && !m.buried;
-        self.members.values().all(|m| m.state(now) >= MemberState::Dead)
-            && self.members.values().any(unexplained)
+        self.all_gone(now) && self.members.values().any(unexplained)
     }
 }
 

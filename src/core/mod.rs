@@ -355,6 +355,7 @@ impl Core {
             listening: self.services.iter().all(Service::listening),
             round_complete: self.services.iter().all(Service::round_complete),
             peers_heard: self.members.iter().count(),
+            peers_gone: self.members.all_gone(now),
             peers_lost: self.members.all_lost(now),
             backends_usable: !backends || usable,
         };

@@ -40,7 +40,9 @@ pub(super) struct Facts {
     pub(super) round_complete: bool,
     /// How many peers have been heard, ever.
     pub(super) peers_heard: usize,
-    /// None of them is heard any more, and not all of them said that they would go.
+    /// Some have been heard, and each of them has left since or is dead.
+    pub(super) peers_gone: bool,
+    /// So it is, and not all of them said that they would go.
     pub(super) peers_lost: bool,
     /// Whether a backend is usable from here, or there are none.
     pub(super) backends_usable: bool,
@@ -92,8 +94,10 @@ impl Readiness {
             }
             (None, _) | (_, None) => false,
         };
-        // Gossip may be dead: the election goes on without it.
-        self.synced |= now >= self.syncs_at;
+        // Gossip may be dead: the election goes on without it. And the dead tell nothing: when the holder dies while
+        // this node waits for its word, nobody else would succeed it.
+        let nobody_to_tell = facts.peers_gone && facts.peers_heard >= self.expected_peers;
+        self.synced |= now >= self.syncs_at || nobody_to_tell;
         self.ready = self.settled && self.synced && !self.isolated && facts.listening && facts.round_complete;
         if self.isolated && !was_isolated { Verdict::Isolated } else { Verdict::Unchanged }
     }
@@ -134,6 +138,7 @@ mod tests {
         listening: true,
         round_complete: true,
         peers_heard: 1,
+        peers_gone: false,
         peers_lost: false,
         backends_usable: true,
     };
@@ -176,7 +181,7 @@ mod tests {
     fn losing_all_peers_and_all_backends_at_once_revokes_it_until_a_new_round() {
         let mut readiness = Readiness::new(1, INTERVAL, Duration::ZERO, at(0));
         readiness.update(&GOOD, at(0));
-        let no_peers = Facts { peers_lost: true, ..GOOD };
+        let no_peers = Facts { peers_gone: true, peers_lost: true, ..GOOD };
         readiness.update(&no_peers, at(1000));
         assert_eq!(readiness.obstacle(), None, "peers alone may be dead");
         let nothing = Facts { backends_usable: false, ..no_peers };
@@ -193,8 +198,9 @@ mod tests {
     fn backends_lost_long_after_the_peers_do_not_revoke_it() {
         let mut readiness = Readiness::new(1, INTERVAL, Duration::ZERO, at(0));
         readiness.update(&GOOD, at(0));
-        readiness.update(&Facts { peers_lost: true, ..GOOD }, at(1000));
-        readiness.update(&Facts { peers_lost: true, backends_usable: false, ..GOOD }, at(20_000));
+        let no_peers = Facts { peers_gone: true, peers_lost: true, ..GOOD };
+        readiness.update(&no_peers, at(1000));
+        readiness.update(&Facts { backends_usable: false, ..no_peers }, at(20_000));
         assert_eq!(readiness.obstacle(), None);
     }
 
@@ -212,6 +218,24 @@ mod tests {
         readiness.update(&GOOD, at(100));
         assert_eq!(readiness.deadline(), Some(at(2000)));
         readiness.update(&GOOD, at(2000));
+        assert_eq!(readiness.obstacle(), None);
+    }
+
+    #[test]
+    fn the_dead_are_not_waited_for() {
+        let patience = Duration::from_secs(2);
+        let gone = Facts { peers_gone: true, ..GOOD };
+        let mut readiness = Readiness::new(1, INTERVAL, patience, at(0));
+        readiness.update(&GOOD, at(100));
+        assert!(readiness.obstacle().is_some());
+        readiness.update(&gone, at(200));
+        assert_eq!(readiness.obstacle(), None);
+
+        // Another one may live, and know.
+        let mut readiness = Readiness::new(2, INTERVAL, patience, at(0));
+        readiness.update(&gone, at(1500));
+        assert!(readiness.obstacle().is_some());
+        readiness.update(&gone, at(2000));
         assert_eq!(readiness.obstacle(), None);
     }
 }

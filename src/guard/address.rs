@@ -14,6 +14,7 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
 use rtnetlink::packet_route::link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::neighbour::NeighbourState;
 use rtnetlink::{Handle, MulticastGroup};
 
 use crate::core::Mac;
@@ -127,6 +128,29 @@ impl Kernel {
             Err(error) if is(&error, &[libc::EADDRNOTAVAIL, libc::ENODEV]) => Ok(()),
             Err(error) => Err(io_error(&error)),
         }
+    }
+
+    /// Has the kernel forget the neighbours on an interface that don't answer, with whatever waits for them.
+    ///
+    /// It asks for such a neighbour once a second only, and what was said meanwhile is delivered all at once when that
+    /// one answers: to be called when a cable is back, whose neighbours can answer at once.
+    pub(super) async fn forget_unresolved(&self, interface: u32) -> io::Result<()> {
+        let mut all = Box::pin(self.handle.neighbours().get().execute());
+        let mut unresolved = Vec::new();
+        while let Some(neighbour) = all.try_next().await.map_err(|error| io_error(&error))? {
+            let waits = matches!(neighbour.header.state, NeighbourState::Incomplete | NeighbourState::Failed);
+            if neighbour.header.ifindex == interface && waits {
+                unresolved.push(neighbour);
+            }
+        }
+        for neighbour in unresolved {
+            match self.handle.neighbours().del(neighbour).execute().await {
+                // It has answered or been forgotten meanwhile.
+                Err(error) if !is(&error, &[libc::ENOENT]) => return Err(io_error(&error)),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     async fn dump(&self, interface: u32) -> io::Result<Vec<AddressMessage>> {

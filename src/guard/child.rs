@@ -214,8 +214,15 @@ impl Guard {
                 let known = &mut self.interfaces[at];
                 if (known.up, known.mac) != (link.up, link.mac) {
                     let moved = known.mac != link.mac;
+                    let back = link.up && !known.up;
                     (known.up, known.mac) = (link.up, link.mac);
                     known.neighbours.set_mac(link.mac);
+                    if back
+                        && let Err(error) = self.patiently(self.kernel.forget_unresolved(link.index)).await
+                    {
+                        // They will answer in a second.
+                        self.trouble(&format!("unresolved neighbours can't be forgotten: {error}"));
+                    }
                     self.report_link(at);
                     if moved {
                         self.put_fence_up(None).await;

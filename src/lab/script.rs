@@ -8,8 +8,6 @@ pub(super) const DEMO: &str = "\
 say Two daemons share one virtual IP; a client opens a new connection to it every 4 ms.
 expect answer within 10s
 expect holder ha1 within 5s
-say The other one asks whether there is more to know, for two seconds at most, before it would serve.
-wait 2s
 say First, the daemon that holds it dies without a word.
 kill holder
 expect takeover within 3s

@@ -2,15 +2,20 @@
 
 use std::time::Instant;
 
-use chinthe::lab::{Lab, LabError, Sandbox};
+use chinthe::lab::{ConfigSource, Lab, LabError, Sandbox};
 
+use crate::cluster;
 use crate::harness::{Outcome, Test};
-use crate::scene::{self, FAILOVER, PATIENCE, Scene, has_vip, sum};
+use crate::scene::{self, CHINTHE, FAILOVER, PATIENCE, Scene, has_vip, sum};
 
 pub(crate) const TESTS: &[Test] = &[
     Test::inside("failover::a_daemon_that_is_asked_to_stop_hands_the_vip_over", a_stopping_daemon_hands_over),
     Test::inside("failover::a_killed_daemon_loses_the_vip_at_once", a_killed_daemon_loses_the_vip),
     Test::inside("failover::a_pulled_cable_moves_the_vip", a_pulled_cable_moves_the_vip),
+    Test::inside(
+        "failover::what_was_queued_when_the_cable_went_moves_nothing",
+        what_was_queued_moves_nothing,
+    ),
     Test::inside("failover::a_machine_without_power_loses_the_vip", a_machine_without_power_loses_the_vip),
     Test::inside("failover::backends_that_refuse_one_node_move_the_vip", backends_that_refuse_one_node),
     Test::inside("failover::backends_silent_towards_one_node_move_the_vip", backends_silent_towards_one_node),
@@ -68,6 +73,30 @@ fn a_pulled_cable_moves_the_vip(sandbox: Sandbox) -> Outcome {
     let ha1 = scene.lab.machine("ha1")?;
     scene.lab.wait_for("the cut-off node to let go", PATIENCE, || !has_vip(ha1))?;
     comes_home(scene, |lab| lab.machine("ha1")?.plug())
+}
+
+fn what_was_queued_moves_nothing(sandbox: Sandbox) -> Outcome {
+    let text = cluster::file(&["192.168.56.21", "192.168.56.22"], "100ms", "");
+    let builder = Lab::builder(sandbox).program(CHINTHE).config(ConfigSource::Text(text));
+    let mut scene = Scene::of(builder)?;
+    for _ in 0..3 {
+        scene.moves_to("ha2", FAILOVER, |lab| lab.machine("ha1")?.unplug())?;
+        let ha1 = scene.lab.machine("ha1")?;
+        scene.lab.wait_for("the cut-off node to let go", PATIENCE, || !has_vip(ha1))?;
+        let taken = || sum(scene.node("ha2")?, "chinthe_vip_transitions_total", &["to=\"active\""]);
+        let before = taken()?;
+        let began = Instant::now();
+        scene.moves_to("ha1", FAILOVER, |lab| lab.machine("ha1")?.plug())?;
+        scene.await_home()?;
+        // ha1's kernel delivers now what ha1 said before it noticed that its cable was gone: that it held the VIP.
+        assert!(taken()? <= before, "ha2 let go of it, and took it back");
+        scene.prober.finish();
+        scene.assert_only_in_flight_failed(began);
+        scene.prober = scene.lab.prober(chinthe::lab::ProbePlan::of(chinthe::lab::TARGET))?;
+        scene.await_home()?;
+    }
+    scene.assert_one_answerer();
+    Ok(())
 }
 
 fn a_machine_without_power_loses_the_vip(sandbox: Sandbox) -> Outcome {

@@ -33,6 +33,10 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     Test::inside("restart::a_second_sigterm_ends_it_at_once", a_second_sigterm_ends_it_at_once),
     Test::inside("restart::a_cluster_that_was_killed_comes_up_again", a_killed_cluster_comes_up_again),
+    Test::inside(
+        "restart::a_node_that_has_just_started_succeeds_a_holder_that_dies",
+        a_newcomer_succeeds_a_holder_that_dies,
+    ),
 ];
 
 /// The lease, and what the kernel may add to it.
@@ -204,6 +208,27 @@ fn a_killed_cluster_comes_up_again(sandbox: Sandbox) -> Outcome {
         node.start()?;
     }
     scene.await_home()?;
+    scene.assert_one_answerer();
+    Ok(())
+}
+
+fn a_newcomer_succeeds_a_holder_that_dies(sandbox: Sandbox) -> Outcome {
+    let scene = scene::start(sandbox)?;
+    for _ in 0..6 {
+        for node in ["ha1", "ha2"] {
+            scene.node(node)?.terminate()?;
+            await_end(&scene, node)?;
+        }
+        for node in scene.lab.nodes() {
+            node.start()?;
+        }
+        let answers = || scene.witness.holder().as_deref() == Some("ha1");
+        scene.lab.wait_for("ha1 to hold the VIP", PATIENCE, answers)?;
+        // ha2 may be waiting for what ha1 knows: nobody is left to tell it.
+        scene.moves_to("ha2", FAILOVER, |lab| lab.node("ha1")?.kill9_daemon())?;
+        await_end(&scene, "ha1")?;
+        scene.node("ha1")?.start()?;
+    }
     scene.assert_one_answerer();
     Ok(())
 }

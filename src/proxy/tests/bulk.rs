@@ -11,6 +11,7 @@ use socket2::{Domain, Socket, Type};
 use super::harness::{
     Backend, LONG, Service, Setup, client_of, in_a_process_of_its_own, read_to_end, wait_until,
 };
+use crate::proxy::Settings;
 use crate::proxy::pipes::PIPE;
 
 /// Bytes that a piece out of place doesn't resemble.
@@ -85,6 +86,17 @@ fn a_thousand_half_closed_uploads_are_answered() {
 
 #[test]
 fn both_ways_at_once_in_bulk_and_in_drops_arrive_whole() {
+    for settings in [
+        Settings::default(),
+        Settings { splice: false, ..Settings::default() },
+        Settings { spin: Duration::from_micros(100), ..Settings::default() },
+        Settings { congestion_control: Some("reno".into()), ..Settings::default() },
+    ] {
+        both_ways_arrive_whole(settings);
+    }
+}
+
+fn both_ways_arrive_whole(settings: Settings) {
     let bytes = pattern(20_000_000);
     let expected = Arc::clone(&bytes);
     let backend = Backend::new(move |mut stream| {
@@ -104,7 +116,7 @@ fn both_ways_at_once_in_bulk_and_in_drops_arrive_whole() {
         assert_receives(&mut stream, &expected);
         sending.join().unwrap();
     });
-    let service = Service::start(&[(backend.address, 1)]);
+    let service = Setup { settings, ..Setup::default() }.start(&[(backend.address, 1)]);
     let mut client = service.connect();
     let (mut sender, sent) = (client.try_clone().unwrap(), Arc::clone(&bytes));
     let sending = std::thread::spawn(move || {
