@@ -16,7 +16,7 @@ use crate::{probe, proxy};
 /// More than the driver handles in many milliseconds; what doesn't fit is given up, and comes again.
 const DEPTH: usize = 4096;
 /// So many events may wait for the driver to come by: the queue is mostly for those that wake it.
-const LEFT: usize = 256;
+const WAITING: usize = 256;
 
 /// What happened elsewhere.
 #[derive(Debug)]
@@ -45,48 +45,55 @@ pub(super) enum Event {
     Terminate,
 }
 
+impl Event {
+    /// Whether it will do within an advertisement interval: waking the driver costs more than most of what it is told.
+    fn can_wait(&self) -> bool {
+        match self {
+            Self::Probed(result) => result.routine,
+            Self::Gossip(news) => matches!(news, gossip::News::Counted { .. }),
+            Self::Checked(..) | Self::Proxy(_) | Self::Seeds(_) | Self::Said { .. } | Self::Terminate => {
+                false
+            }
+        }
+    }
+}
+
 /// The sending end; any thread may have one.
 #[derive(Clone)]
 pub(super) struct Sender {
     queue: SyncSender<Event>,
     wake: Arc<OwnedFd>,
-    /// How many events were left since the driver last came by.
-    left: Arc<AtomicUsize>,
+    /// How many events have come to wait since the driver last came by.
+    waiting: Arc<AtomicUsize>,
 }
 
 /// The driver's end.
 pub(super) struct Mailbox {
     queue: Receiver<Event>,
     wake: Arc<OwnedFd>,
-    left: Arc<AtomicUsize>,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// An empty mailbox.
 pub(super) fn mailbox() -> io::Result<(Sender, Mailbox)> {
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let (sender, queue) = sync_channel(DEPTH);
-    let left = Arc::default();
+    let waiting = Arc::default();
     Ok((
-        Sender { queue: sender, wake: Arc::clone(&wake), left: Arc::clone(&left) },
-        Mailbox { queue, wake, left },
+        Sender { queue: sender, wake: Arc::clone(&wake), waiting: Arc::clone(&waiting) },
+        Mailbox { queue, wake, waiting },
     ))
 }
 
 impl Sender {
-    /// Tells the driver, or gives up at once: no worker and no probe ever waits for it.
+    /// Tells the driver, or gives up at once: no worker and no probe ever waits for it. What can wait is found when the
+    /// driver next has something to do.
     pub(super) fn tell(&self, event: Event) {
+        let waits = event.can_wait();
         match self.queue.try_send(event) {
+            Ok(()) if waits && self.waiting.fetch_add(1, Ordering::Relaxed) < WAITING => {}
             Ok(()) => self.wake(),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
-        }
-    }
-
-    /// Leaves something for when the driver next has something to do, within an advertisement interval: waking it costs
-    /// more than most of what it is told.
-    pub(super) fn leave(&self, event: Event) {
-        let fits = self.queue.try_send(event).is_ok();
-        if fits && self.left.fetch_add(1, Ordering::Relaxed) >= LEFT {
-            self.wake();
         }
     }
 
@@ -101,7 +108,7 @@ impl Mailbox {
         if woken {
             let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
         }
-        self.left.store(0, Ordering::Relaxed);
+        self.waiting.store(0, Ordering::Relaxed);
         self.queue.try_iter().take(DEPTH)
     }
 }
@@ -131,19 +138,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_wakes_nobody_until_there_is_much_of_it() {
+    fn what_can_wait_wakes_nobody_until_there_is_much_of_it() {
         let (sender, mailbox) = mailbox().unwrap();
+        let counted = || Event::Gossip(gossip::News::Counted { received: 1, sent: 1 });
         let woken = || rustix::io::read(&*mailbox.wake, &mut [0; 8]).is_ok();
-        for check in 0..LEFT {
-            sender.leave(Event::Checked(check, true));
+        for _ in 0..WAITING {
+            sender.tell(counted());
         }
         assert!(!woken());
-        sender.leave(Event::Checked(LEFT, true));
+        sender.tell(counted());
         assert!(woken());
-        assert_eq!(mailbox.take(true).count(), LEFT + 1);
-        sender.leave(Event::Checked(0, true));
-        assert!(!woken(), "it has come by");
-        assert_eq!(mailbox.take(true).count(), 1);
+        assert_eq!(mailbox.take(true).count(), WAITING + 1);
+        sender.tell(counted());
+        assert!(!woken(), "the driver has come by");
+        sender.tell(Event::Terminate);
+        assert!(woken());
+        assert_eq!(mailbox.take(true).count(), 2);
     }
 
     #[test]

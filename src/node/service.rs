@@ -114,13 +114,7 @@ impl Drop for Service {
 
 fn start_probes(config: &Config, mailbox: &Sender) -> probe::Probes {
     let mailbox = mailbox.clone();
-    let report = Arc::new(move |result: probe::ProbeResult| {
-        if result.routine {
-            mailbox.leave(Event::Probed(result))
-        } else {
-            mailbox.tell(Event::Probed(result))
-        }
-    });
+    let report = Arc::new(move |result| mailbox.tell(Event::Probed(result)));
     probe::start(probe::Target::all(&config.services), report)
 }
 
