@@ -144,7 +144,7 @@ impl Driver {
     ///
     /// Where the other one is, if it stopped because another node of its name was there first.
     pub(super) fn run(mut self) -> Option<SocketAddr> {
-        self.tell_guard_of_peers();
+        self.tell_of_peers();
         self.route();
         // What it said while its first orders were waited for.
         self.read_guard();
@@ -262,7 +262,7 @@ impl Driver {
                 Some(peers::Received::Rejected(channel, reason)) => self.rejected(channel, reason),
             }
             if self.peers.told() != told {
-                self.tell_guard_of_peers();
+                self.tell_of_peers();
                 // Whoever was mentioned hears of this node at once, not after an interval.
                 self.introduce();
             }
@@ -296,7 +296,7 @@ impl Driver {
                 Event::Proxy(report) => self.heard_proxy(report),
                 Event::Seeds(addresses) => {
                     if self.peers.know_always(addresses) {
-                        self.tell_guard_of_peers();
+                        self.tell_of_peers();
                     }
                 }
                 Event::Said { change, operator, answer } => self.said(&change, operator, answer),

@@ -21,7 +21,7 @@ mod seeds;
 mod sight;
 mod supervisor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -151,6 +151,9 @@ struct Desk {
     /// What this node publishes; it outlives every life.
     own: Mutex<BTreeMap<String, String>>,
     changed: Notify,
+    /// Whom to talk to at once.
+    heard: Mutex<BTreeSet<SocketAddr>>,
+    heard_somebody: Notify,
     alive: AtomicBool,
     busy: AtomicU64,
 }
@@ -163,6 +166,9 @@ enum Order {
 
 /// How many datagrams may wait: 64 members' of an interval, four times over. What is lost is said again.
 const INBOX: usize = 256;
+
+/// How many addresses may wait to be talked to: all members' twice over. The rounds find the rest.
+const HEARD: usize = 128;
 
 impl Gossip {
     /// Starts to gossip, on a thread of its own.
@@ -203,6 +209,17 @@ impl Gossip {
         }
     }
 
+    /// Talks to whoever is at these addresses now: nodes that have just heard of each other needn't wait for a round.
+    pub fn meet(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
+        let mut heard = lock(&self.desk.heard);
+        for address in addresses {
+            if heard.len() < HEARD {
+                heard.insert(address);
+            }
+        }
+        self.desk.heard_somebody.notify_one();
+    }
+
     /// Publishes that the node has left, sees to it that every live member hears it, and stops: when that is done,
     /// or after `within`. Datagrams have to be handed over meanwhile.
     pub fn leave(&self, within: Duration) {
@@ -235,6 +252,8 @@ fn assemble(
     let desk = Arc::new(Desk {
         own: Mutex::new(own),
         changed: Notify::new(),
+        heard: Mutex::default(),
+        heard_somebody: Notify::new(),
         alive: AtomicBool::new(false),
         busy: AtomicU64::new(0),
     });

@@ -27,6 +27,8 @@ pub(in crate::node) struct Hearsay {
     told: BTreeMap<String, String>,
     /// What each member was last heard to see of each service.
     viewed: BTreeMap<(MemberId, usize), Vec<Verdict>>,
+    /// Whom gossip has been told of.
+    met: BTreeSet<SocketAddr>,
     /// Who has said by gossip what there is to know.
     known: BTreeSet<MemberId>,
     synced: bool,
@@ -38,6 +40,15 @@ pub(in crate::node) struct Hearsay {
 impl Hearsay {
     pub(in crate::node) fn new(gossip: Gossip) -> Self {
         Self { gossip: Some(gossip), ..Self::default() }
+    }
+
+    /// Has gossip talk to those of `peers` that it hasn't been told of.
+    pub(super) fn meet(&mut self, peers: &[SocketAddr]) {
+        let peers = peers.iter().copied().collect();
+        let met = std::mem::replace(&mut self.met, peers);
+        if let Some(gossip) = &self.gossip {
+            gossip.meet(self.met.difference(&met).copied());
+        }
     }
 }
 
@@ -82,7 +93,7 @@ impl Driver {
                 continue;
             }
             if entry.live && self.peers.know([entry.address]) {
-                self.tell_guard_of_peers();
+                self.tell_of_peers();
             }
             for (key, value) in
                 entry.values.range("adm/".to_owned()..).take_while(|(key, _)| key.starts_with("adm/"))

@@ -158,6 +158,10 @@ impl Life {
                     look_at.get_or_insert(self.looked_at + LOOK);
                     Ok(())
                 }
+                () = node.desk.heard_somebody.notified() => {
+                    self.meet();
+                    Ok(())
+                }
                 () = node.desk.changed.notified() => {
                     write_at.get_or_insert(self.write_after);
                     Ok(())
@@ -299,6 +303,13 @@ impl Life {
     /// Answers those who have just proven themselves: what they said before that was lost.
     fn greet(&self) {
         for address in self.node.sealed.newcomers() {
+            self.say(address);
+        }
+    }
+
+    /// Talks to those who were heard otherwise.
+    fn meet(&self) {
+        for address in std::mem::take(&mut *lock(&self.node.desk.heard)) {
             self.say(address);
         }
     }
