@@ -38,7 +38,7 @@ use crate::config::{self, Config, Identity};
 use crate::guard::{clock, scheduling};
 use crate::peers::gossip::Gossip;
 use crate::proxy::{self, Plan, Proxy};
-use crate::telemetry::{self, Event as Told, Exposition, Layout, Metrics, Record, VipLayout, log};
+use crate::telemetry::{self, Event as Told, Exposition, Layout, Metrics, Record, Tracing, VipLayout, log};
 
 use self::driver::{Driver, Vip, hearsay::Hearsay};
 use self::mailbox::Event;
@@ -99,6 +99,9 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let mut log = log::start(options.log, LevelFilter::INFO).map_err(|e| RunError::new(2, &e, e.hint()))?;
     let prepared = start::prepare(&options.config, options.node.as_deref())?;
     let (name, tracing) = (prepared.identity.name.clone(), prepared.tracing.clone());
+    if let Some(tracing) = &tracing {
+        log.show_spans(tracing);
+    }
     let telling = Telling { lost: log.lost(), events: log.take_events() };
     let (driver, service) = assemble(prepared, telling).map_err(|error| {
         RunError::new(2, format!("can't start: {error}"), "see `ulimit -n` and `ulimit -u`")
@@ -223,7 +226,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
     let sources = {
         let (config, identity) = (Arc::clone(&config), Arc::clone(&identity));
         let (metrics, proxy) = (Arc::clone(&metrics), Arc::downgrade(&proxy));
-        let operators = sender.clone();
+        let (operators, spans) = (sender.clone(), tracing.clone());
         move || {
             let counters = {
                 let proxy = proxy.clone();
@@ -237,11 +240,13 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
             admin::Sources {
                 events: entries(telling.events),
                 events_dropped: Box::new(move || lost_events.events()),
-                metrics: Box::new(move |format| {
+                metrics: Box::new(move |format, admin_requests| {
                     let snapshot = for_metrics.borrow().clone();
                     let facts = NodeFacts {
                         loaded,
                         members_expected,
+                        admin_requests,
+                        spans: spans.as_ref().map(Tracing::counts).unwrap_or_default(),
                         log_lines_dropped: lost.lines(),
                         events_dropped: lost.events(),
                     };
@@ -262,7 +267,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
                 }),
                 words: Box::new(move || for_words.borrow().words.clone()),
                 change: Box::new(move |change, operator, answer| {
-                    operators.tell(Event::Said { change, operator, answer });
+                    operators.tell(Event::Said { change, operator, answer, span: tracing::Span::current() });
                 }),
                 token,
             }
@@ -290,6 +295,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         snapshots,
         addresses,
         members: BTreeMap::new(),
+        first_moments: None,
         was_ready: false,
         tracing,
         targets,
@@ -305,6 +311,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         shown_revision: 0,
         news: true,
         leaving_since: None,
+        stop: tracing::Span::none(),
     };
     Ok((driver, service))
 }

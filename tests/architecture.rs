@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
 
 /// Which outside library lives where: a folder or a file without its ending. Others may be used anywhere but
 /// in the core.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("rtnetlink", &["guard/address", "lab/net"]),
     ("hyper", &["admin"]),
     ("hyper_util", &["admin"]),
@@ -39,6 +39,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("opentelemetry_sdk", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),
     ("opentelemetry_http", &["telemetry"]),
+    ("tracing_opentelemetry", &["telemetry"]),
     ("ureq", &["telemetry/spans"]),
     ("tracing_subscriber", &["telemetry"]),
     ("tracing_appender", &["telemetry"]),

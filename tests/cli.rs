@@ -42,7 +42,7 @@ impl Node {
         let thread = thread::spawn(move || {
             let status = Arc::new(status(ready));
             let sources = Sources {
-                metrics: Box::new(|_| String::new()),
+                metrics: Box::new(|_, _| String::new()),
                 targets: Box::new(Vec::new),
                 status: Box::new(move || Arc::clone(&status)),
                 alive: Box::new(|| Ok(())),

@@ -113,7 +113,8 @@ fn the_table_of_metrics_is_what_a_scrape_shows() {
     // What only exists while there is somebody to name.
     let vip = VipSample { holder: Some("e".to_owned()), ..VipSample::default() };
     let heard = vec![("f".to_owned(), Duration::ZERO)];
-    let sample = Sample { vips: vec![vip], heard, ..Sample::default() };
+    let admin_requests = vec![("/", 200, 0)];
+    let sample = Sample { vips: vec![vip], heard, admin_requests, ..Sample::default() };
     let scrape = Metrics::new(layout).render(Exposition::Text, &sample);
     let mut there: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut family = String::new();

@@ -8,6 +8,8 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::administration::{Change, Operator, Refusal};
 use super::problem::problem;
@@ -19,8 +21,25 @@ const BODY_BYTES: usize = 4 << 10;
 /// For the driver to have taken it in; that takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Answers one request for a change.
+/// Answers one request for a change, as a span: an operator's doing, and what came of it.
 pub(super) async fn change<B>(request: Request<B>, via: Via, sources: &Sources) -> Reply
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let span = tracing::info_span!(
+        "admin.change",
+        otel.kind = "server",
+        http.request.method = "POST",
+        url.path = request.uri().path(),
+        http.response.status_code = Empty,
+    );
+    let reply = answer(request, via, sources).instrument(span.clone()).await;
+    span.record("http.response.status_code", reply.status().as_u16());
+    reply
+}
+
+async fn answer<B>(request: Request<B>, via: Via, sources: &Sources) -> Reply
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

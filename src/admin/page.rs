@@ -4,6 +4,7 @@
 //! with one ([`SCRIPT`]) it is fetched again and again, and what has changed is put in place. Everything shown comes
 //! from the same status and events as everywhere; whoever sent it, it is text, and the template escapes it.
 
+mod operating;
 mod parts;
 
 use hyper::StatusCode;
@@ -43,6 +44,7 @@ pub(super) fn page(_query: &str, desk: &Desk) -> Reply {
     let html = parts::document(&Shown {
         status: &(desk.sources.status)(),
         conditions: &(desk.sources.ready)(),
+        words: &(desk.sources.words)(),
         operable: desk.sources.token.is_some(),
         events: &events,
         latest,

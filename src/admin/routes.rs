@@ -14,6 +14,7 @@ use super::events::Told;
 use super::negotiation::wants_open_metrics;
 use super::page;
 use super::problem::problem;
+use super::requests::Requests;
 use super::server::{Caller, Desk, MetricsFormat};
 use super::status::VipState;
 use super::telling;
@@ -36,11 +37,13 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let path = PATHS.iter().map(|(path, _)| *path).find(|path| *path == request.uri().path());
     let mut reply = match (request.method(), request.uri().path()) {
         (&Method::POST, ADMINISTRATION) => whole(changing::change(request, caller.via, &desk.sources).await),
         (&Method::GET, EVENTS) if telling::is_asked_for(&request) => telling::stream(&request, caller, desk),
         _ => whole(read(&request, desk)),
     };
+    desk.requests.count(path, reply.status());
     let headers = reply.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -51,26 +54,42 @@ where
 const EVENTS: &str = "/api/v1/events";
 /// What operators say: the one thing that can be changed.
 const ADMINISTRATION: &str = "/api/v1/administration";
+/// For Prometheus.
+const METRICS: &str = "/metrics";
+
+/// Answers from a query.
+type Respond = fn(&str, &Desk) -> Reply;
+
+/// Every path that there is something to read at.
+const PATHS: [(&str, Respond); 12] = [
+    (METRICS, metrics),
+    ("/livez", livez),
+    ("/readyz", readyz),
+    ("/api/v1/status", status),
+    ("/api/v1/prometheus/targets", targets),
+    (ADMINISTRATION, words),
+    (EVENTS, telling::list),
+    ("/", page::page),
+    (page::STYLE, page::style),
+    (page::SCRIPT, page::script),
+    (page::ICON, page::icon),
+    ("/active", active),
+];
+
+/// The counts of what was answered, with every path from the start.
+pub(super) fn requests() -> Requests {
+    Requests::new(PATHS.iter().map(|(path, _)| *path))
+}
 
 fn read<B: Body>(request: &Request<B>, desk: &Desk) -> Reply {
-    let respond: fn(&str, &Desk) -> Reply = match request.uri().path() {
-        "/metrics" if wants_open_metrics(request.headers()) => open_metrics,
-        "/metrics" => metrics,
-        "/livez" => livez,
-        "/readyz" => readyz,
-        "/api/v1/status" => status,
-        "/api/v1/prometheus/targets" => targets,
-        ADMINISTRATION => words,
-        EVENTS => telling::list,
-        "/" => page::page,
-        page::STYLE => page::style,
-        page::SCRIPT => page::script,
-        page::ICON => page::icon,
-        "/active" => active,
-        _ => return problem(StatusCode::NOT_FOUND, "there is nothing at this path"),
+    let path = request.uri().path();
+    let respond = match PATHS.iter().find(|(known, _)| *known == path) {
+        Some((METRICS, _)) if wants_open_metrics(request.headers()) => open_metrics,
+        Some((_, respond)) => *respond,
+        None => return problem(StatusCode::NOT_FOUND, "there is nothing at this path"),
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let (allow, detail) = match request.uri().path() {
+        let (allow, detail) = match path {
             ADMINISTRATION => ("GET, HEAD, POST", "this can be read, or changed by `POST`"),
             _ => ("GET, HEAD", "this can only be read"),
         };
@@ -93,11 +112,12 @@ pub(super) fn whole(reply: Reply) -> Response<Sent> {
 }
 
 fn metrics(_query: &str, desk: &Desk) -> Reply {
-    reply(StatusCode::OK, METRICS_TEXT, (desk.sources.metrics)(MetricsFormat::Text))
+    reply(StatusCode::OK, METRICS_TEXT, (desk.sources.metrics)(MetricsFormat::Text, desk.requests.counts()))
 }
 
 fn open_metrics(_query: &str, desk: &Desk) -> Reply {
-    reply(StatusCode::OK, OPEN_METRICS, (desk.sources.metrics)(MetricsFormat::OpenMetrics))
+    let text = (desk.sources.metrics)(MetricsFormat::OpenMetrics, desk.requests.counts());
+    reply(StatusCode::OK, OPEN_METRICS, text)
 }
 
 fn livez(_query: &str, desk: &Desk) -> Reply {

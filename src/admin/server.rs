@@ -30,6 +30,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::administration::{Answer, Change, Operator, Words};
 use super::bind::SocketListener;
 use super::events::{Entry, Ring};
+use super::requests::{RequestCounts, Requests};
 use super::routes;
 use super::status::Status;
 use super::targets::Group;
@@ -37,8 +38,8 @@ use super::token::Token;
 
 /// Where the answers come from; called on the server's thread, so they must not block.
 pub struct Sources {
-    /// The body of `/metrics`.
-    pub metrics: Box<dyn Fn(MetricsFormat) -> String>,
+    /// The body of `/metrics`, where the server's own counts are to be shown as well.
+    pub metrics: Box<dyn Fn(MetricsFormat, RequestCounts) -> String>,
     /// The document of `/api/v1/status`; `/active` derives from it.
     pub status: Box<dyn Fn() -> Arc<Status>>,
     /// Whether the daemon works, or else a sentence that says what is stuck.
@@ -63,6 +64,8 @@ pub struct Sources {
 pub(super) struct Desk {
     pub(super) sources: Sources,
     pub(super) events: Rc<Ring>,
+    /// What was answered.
+    pub(super) requests: Requests,
 }
 
 /// Who asks.
@@ -148,7 +151,7 @@ async fn serve_within(listeners: Listeners, mut sources: Sources, limits: Limits
         None => (None, None),
     };
     let mut told = std::mem::replace(&mut sources.events, Box::pin(stream::pending()));
-    let desk = Rc::new(Desk { sources, events: Rc::default() });
+    let desk = Rc::new(Desk { sources, events: Rc::default(), requests: routes::requests() });
     let kept = Rc::clone(&desk.events);
     let keep = async {
         while let Some(entry) = told.next().await {

@@ -126,6 +126,9 @@ pub struct Vip {
     /// How long a hand-back to each of these members has yet to wait, in seconds, since it would repeat.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub damped: BTreeMap<String, u64>,
+    /// The trace of its latest failover, by the holder's own word; not there while the holder hasn't said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// Every member that could hold it.
     pub candidates: Vec<Candidate>,
 }

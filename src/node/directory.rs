@@ -7,6 +7,7 @@
 //! | `addr` | where its admin server is, if others can reach that |
 //! | `cfg` | the configuration's digest, 16 digits |
 //! | `h/ID` | a service's backends, a letter each: `?`, `U` or `D` |
+//! | `vip/ID` | this node's latest takeover of a VIP: `TERM;TRACEPARENT` |
 //! | `adm/ID` | an operator's word: `TARGET;ASPECT;VALUE;EXPIRES;STAMP;WRITER` |
 //!
 //! `ID` is 16 digits of a name's hash, so that keys are short whatever the names. Whatever doesn't read as said
@@ -19,6 +20,7 @@ use std::time::Duration;
 use super::targets;
 use crate::config::{Config, is_name};
 use crate::core::{AdminState, Aspect, Core, MemberId, Setting, Stamp, Target, Time, Verdict, Word};
+use crate::telemetry::FailoverTrace;
 use crate::wire::member_id;
 
 /// The way values are written; another one is passed over.
@@ -35,7 +37,36 @@ pub(super) struct Clocks {
     pub(super) now: Time,
 }
 
-/// Everything this node tells, by key.
+/// A takeover that is over, as its new holder tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failover {
+    /// The election's number.
+    pub(super) term: u32,
+    /// What the nodes' spans of it belong to.
+    pub(super) trace: FailoverTrace,
+}
+
+/// The key of this node's latest takeover of a VIP, and what stands behind it.
+pub(super) fn failover(vip: &str, failover: Failover) -> (String, String) {
+    (failover_key(vip), format!("{};{}", failover.term, failover.trace.traceparent()))
+}
+
+/// Each VIP that a member says it has taken over, by its number.
+pub(super) fn failovers(
+    values: &BTreeMap<String, String>,
+    config: &Config,
+) -> impl Iterator<Item = (usize, Failover)> {
+    config.vips.iter().enumerate().filter_map(|(at, vip)| {
+        let (term, trace) = values.get(&failover_key(&vip.name))?.split_once(';')?;
+        Some((at, Failover { term: term.parse().ok()?, trace: FailoverTrace::parse(trace)? }))
+    })
+}
+
+fn failover_key(vip: &str) -> String {
+    format!("vip/{}", id(vip))
+}
+
+/// Everything this node tells, by key, but for its takeovers.
 pub(super) fn own(
     core: &Core,
     config: &Config,
@@ -206,6 +237,19 @@ mod tests {
     }
 
     #[test]
+    fn a_takeover_survives_the_way() {
+        let (config, _) = crate::config::parse(&crate::config::example(), "example").expect("it is valid");
+        let name = &config.vips[0].name;
+        let told = Failover { term: 4, trace: FailoverTrace::of("myweb", name, 4) };
+        let mut values = BTreeMap::from([failover(name, told), failover("a stranger's", told)]);
+        assert_eq!(failovers(&values, &config).collect::<Vec<_>>(), [(0, told)]);
+        for value in ["", "4", "-4;00", &format!("x;{}", told.trace.traceparent()), "4;00-1-2-3"] {
+            values.insert(failover_key(name), value.to_owned());
+            assert_eq!(failovers(&values, &config).count(), 0, "{value}");
+        }
+    }
+
+    #[test]
     fn what_no_operator_could_have_said_is_passed_over() {
         for value in [
             "",
@@ -232,6 +276,7 @@ mod tests {
             let _ = word(&value, CLOCKS);
             let (config, _) = crate::config::parse(&crate::config::example(), "example").unwrap();
             let _ = views(&values, &config, "");
+            let _ = failovers(&values, &config).count();
         }
     }
 }

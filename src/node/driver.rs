@@ -34,7 +34,7 @@ use crate::telemetry::{self, Channel, Direction, Event as Told, Metrics, Tracing
 use crate::wire::seal;
 
 use self::hearsay::Hearsay;
-use self::telling::Story;
+use self::telling::{FirstMoments, Story};
 use super::mailbox::{Event, Mailbox};
 use super::service::Prober;
 use super::snapshot::{self, Snapshot, VipFacts};
@@ -81,6 +81,8 @@ pub(super) struct Driver {
     pub(super) members: BTreeMap<String, MemberState>,
     /// `None` when nobody wants to hear of failovers' times.
     pub(super) tracing: Option<Tracing>,
+    /// After a takeover, for a while.
+    pub(super) first_moments: Option<FirstMoments>,
     /// Whether the node was last told to be able to serve.
     pub(super) was_ready: bool,
     pub(super) targets: Targets,
@@ -97,6 +99,8 @@ pub(super) struct Driver {
     /// Something has happened that must be shown at once.
     pub(super) news: bool,
     pub(super) leaving_since: Option<Time>,
+    /// A stop, from its beginning to the end of this driver.
+    pub(super) stop: tracing::Span,
 }
 
 /// Where there is something to read.
@@ -124,6 +128,7 @@ impl Vip {
                 since: Timestamp::now(),
                 address_present: false,
                 fence_missing: Some("not put up yet".into()),
+                failover: None,
             },
             story: Story::default(),
         }
@@ -299,7 +304,10 @@ impl Driver {
                         self.tell_of_peers();
                     }
                 }
-                Event::Said { change, operator, answer } => self.said(&change, operator, answer),
+                Event::Said { change, operator, answer, span } => {
+                    let inside = tracing::info_span!(parent: span, "driver.said");
+                    inside.in_scope(|| self.said(&change, operator, answer));
+                }
                 Event::Gossip(news) => self.hear_gossip(news),
                 Event::Terminate => self.leave(),
             }
@@ -310,6 +318,7 @@ impl Driver {
         if self.leaving_since.is_none() {
             Told::NodeStopping { node: &self.identity.name }.tell();
             self.leaving_since = Some(clock::now());
+            self.stop = tracing::info_span!(parent: None, "node.stop");
             self.handle(Input::Shutdown);
         }
     }
@@ -368,11 +377,15 @@ impl Driver {
         self.tell_of_holders(now);
         self.tell_of_readiness();
         self.tell_of_first_connections(now);
+        self.tell_of_first_connects(now);
         let same = !self.tell_of_members(now) && self.core.revision() == self.shown_revision;
         if !std::mem::take(&mut self.news) && same && now.since(self.published_at) < PUBLISH_AGAIN {
             return;
         }
         self.shown_revision = self.core.revision();
+        for vip in 0..self.vips.len() {
+            self.vips[vip].facts.failover = self.latest_failover(vip, now);
+        }
         let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts.clone()).collect();
         let snapshot = snapshot::take(
             &self.core,

@@ -38,6 +38,8 @@ pub(super) enum Event {
         operator: Operator,
         /// For what then holds of the change's target; dropped when the mailbox is full.
         answer: Answer,
+        /// What it is done within.
+        span: tracing::Span,
     },
     /// Gossip has something to say.
     Gossip(gossip::News),
@@ -163,7 +165,8 @@ mod tests {
             let target = crate::core::Target::Node { node: "ha1".into() };
             let change = Change { target, settings: Vec::new(), holder: None, lasting: None };
             let (answer, answered) = oneshot::channel();
-            sender.tell(Event::Said { change, operator: Operator::Socket { uid: None }, answer });
+            let span = tracing::Span::none();
+            sender.tell(Event::Said { change, operator: Operator::Socket { uid: None }, answer, span });
             answered
         };
         let mut first = ask();

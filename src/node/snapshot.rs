@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 
 use crate::admin::administration::{self, Words};
-use crate::admin::status;
+use crate::admin::{RequestCounts, status};
 use crate::config::{self, Config, Identity};
 use crate::core::{self, Core, MemberId, MemberState, Time, VipState};
 use crate::proxy::{self, ConnectFailure, Counters, Rejection};
-use crate::telemetry::{self, BackendSample, ProxySample, Sample, ServiceSample, VipSample};
+use crate::telemetry::{self, BackendSample, FailoverTrace, ProxySample, Sample, ServiceSample, VipSample};
 use crate::wire::member_id;
 
 /// The driver's state at one moment.
@@ -63,15 +63,21 @@ pub(super) struct VipFacts {
     pub(super) address_present: bool,
     /// Why the kernel doesn't fence it, if it doesn't.
     pub(super) fence_missing: Option<String>,
+    /// The trace of its latest failover, by the holder's own word.
+    pub(super) failover: Option<FailoverTrace>,
 }
 
 /// What a scrape shows that neither the core nor the proxy knows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct NodeFacts {
     /// When the configuration was loaded, since the epoch.
     pub(super) loaded: Duration,
     /// How many members the configuration names.
     pub(super) members_expected: u64,
+    /// What the admin server has answered, by path and status code.
+    pub(super) admin_requests: RequestCounts,
+    /// Spans that have ended, and how many of these a collector has taken.
+    pub(super) spans: [u64; 2],
     pub(super) log_lines_dropped: u64,
     pub(super) events_dropped: u64,
 }
@@ -220,7 +226,9 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
             rejected: Rejection::ALL.iter().map(|r| r.as_str()).zip(counted.rejected).collect(),
             bytes_in: counted.bytes.received,
             bytes_out: counted.bytes.sent,
+            connect_retries: counted.retries,
             connect_durations: durations(&counted.connect_duration),
+            connection_durations: durations(&counted.lasted),
             backends: backends.collect(),
         }
     });
@@ -229,6 +237,8 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
         config_reload_ok: true,
         config_loaded: facts.loaded,
         admin: snapshot.admin,
+        admin_requests: facts.admin_requests,
+        spans: facts.spans,
         log_lines_dropped: facts.log_lines_dropped,
         events_dropped: facts.events_dropped,
         majority: snapshot.majority.as_ref().map_or([0; 3], |majority| {
@@ -248,8 +258,8 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
     }
 }
 
-fn durations(histogram: &proxy::Histogram) -> telemetry::ConnectDurations {
-    telemetry::ConnectDurations { buckets: histogram.buckets.to_vec(), sum: histogram.sum }
+fn durations(histogram: &proxy::Histogram) -> telemetry::Durations {
+    telemetry::Durations { buckets: histogram.buckets.clone(), sum: histogram.sum }
 }
 
 /// Since the epoch; what was before it is 0.
@@ -393,6 +403,7 @@ fn vip(
         fence_missing: facts.fence_missing.clone(),
         grants,
         damped,
+        traceparent: facts.failover.map(|failover| failover.traceparent()),
         candidates,
     };
     VipSnapshot { shown, address_present: facts.address_present }
@@ -450,8 +461,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_proxy_counts_connects_by_the_bounds_that_a_scrape_names() {
-        let counted: Vec<f64> = proxy::Histogram::BOUNDS.iter().map(Duration::as_secs_f64).collect();
-        assert_eq!(counted, telemetry::sample::CONNECT_BOUNDS);
+    fn the_proxy_counts_durations_by_the_bounds_that_a_scrape_names() {
+        let seconds = |bounds: &[Duration]| bounds.iter().map(Duration::as_secs_f64).collect::<Vec<f64>>();
+        assert_eq!(seconds(&proxy::CONNECT_BOUNDS), telemetry::sample::CONNECT_BOUNDS);
+        assert_eq!(seconds(&proxy::LASTING_BOUNDS), telemetry::sample::LASTING_BOUNDS);
     }
 }

@@ -1,7 +1,7 @@
 //! One proxied connection, from the accepted client to the last byte.
 
 use std::net::{IpAddr, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
 
@@ -26,6 +26,8 @@ pub(super) struct Connection {
     service: usize,
     client: Side,
     stage: Stage,
+    /// When the client was accepted, in nanoseconds of the worker's life: half of what an `Instant` takes.
+    accepted_at: u64,
     /// Waiting for its next turn after having used up one.
     pub(super) queued: bool,
 }
@@ -90,7 +92,7 @@ impl Connection {
         };
         let search = Search::new(around.common.turns.take(service));
         let stage = Stage::Seeking(Box::new(Seeking { search, attempt: None }));
-        let mut connection = Self { service, client, stage, queued: false };
+        let mut connection = Self { service, client, stage, accepted_at: around.age(), queued: false };
         match connection.connect(slot, around) {
             Fate::Open | Fate::More => Some(connection),
             Fate::Over => {
@@ -206,6 +208,7 @@ impl Connection {
         match self.stage {
             Stage::Seeking(_) => self.client.farewell(),
             Stage::Relaying(relay) => {
+                tally.lasted(Duration::from_nanos(around.age().saturating_sub(self.accepted_at)));
                 if let Some(tally) = tally.backend(relay.backend) {
                     tally.active.subtract_one();
                 }
@@ -242,6 +245,9 @@ impl Connection {
             });
             match opened {
                 Ok(side) => {
+                    if search.is_retry() {
+                        around.tally(service).retries.add(1);
+                    }
                     let started = around.now;
                     let fails_at = started + around.timeouts(service).connect;
                     let patience = around.patience(service, target.backend).limit();

@@ -1,6 +1,6 @@
 //! What happened, in numbers: every worker counts for itself, the sum is made when somebody asks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use super::{ConnectFailure, Plan, Rejection};
@@ -32,8 +32,12 @@ pub struct ServiceCounters {
     pub rejected: [u64; Rejection::ALL.len()],
     /// Bytes passed on.
     pub bytes: Bytes,
-    /// How long successful connects took.
+    /// Further attempts to connect a client, at another backend, after one had failed or was overdue.
+    pub retries: u64,
+    /// How long successful connects took, by [`CONNECT_BOUNDS`].
     pub connect_duration: Histogram,
+    /// How long connections that had a backend lasted, from the accepted client to the end, by [`LASTING_BOUNDS`].
+    pub lasted: Histogram,
     /// In the order of the configuration.
     pub backends: Vec<BackendCounters>,
 }
@@ -61,37 +65,48 @@ pub struct Bytes {
 }
 
 /// Durations, counted by size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Histogram {
     /// How many were at most as long as the bound of the same index, and longer than the one before; the last
     /// counts those beyond every bound.
-    pub buckets: [u64; Self::BOUNDS.len() + 1],
+    pub buckets: Vec<u64>,
     /// All of them together.
     pub sum: Duration,
 }
 
 impl Histogram {
-    /// The buckets' upper bounds, inclusive.
-    pub const BOUNDS: [Duration; 12] = [
-        Duration::from_micros(250),
-        Duration::from_micros(500),
-        Duration::from_millis(1),
-        Duration::from_micros(2_500),
-        Duration::from_millis(5),
-        Duration::from_millis(10),
-        Duration::from_millis(25),
-        Duration::from_millis(100),
-        Duration::from_millis(250),
-        Duration::from_secs(1),
-        Duration::from_millis(2_500),
-        Duration::from_secs(10),
-    ];
-
     /// How many durations were counted.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 }
+
+/// Upper bounds of connects' durations, inclusive.
+pub const CONNECT_BOUNDS: [Duration; 12] = [
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_millis(2_500),
+    Duration::from_secs(10),
+];
+
+/// Upper bounds of connections' durations, inclusive.
+pub const LASTING_BOUNDS: [Duration; 7] = [
+    Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(600),
+    Duration::from_secs(3600),
+];
 
 /// One worker's own counters: written by it alone, read by anybody.
 #[derive(Debug)]
@@ -108,8 +123,11 @@ pub(super) struct ServiceTally {
     rejected: [Count; Rejection::ALL.len()],
     pub(super) received: Count,
     pub(super) sent: Count,
-    connect_buckets: [Count; Histogram::BOUNDS.len() + 1],
-    connect_nanoseconds: Count,
+    pub(super) retries: Count,
+    connects: Timing<{ CONNECT_BOUNDS.len() + 1 }>,
+    /// The latest connect of each bucket, in nanoseconds: written before it is counted.
+    latest_connects: [Count; CONNECT_BOUNDS.len() + 1],
+    lasted: Timing<{ LASTING_BOUNDS.len() + 1 }>,
     backends: Vec<BackendTally>,
 }
 
@@ -152,9 +170,25 @@ impl ServiceTally {
     }
 
     pub(super) fn connected(&self, after: Duration) {
-        let bucket = Histogram::BOUNDS.partition_point(|bound| *bound < after);
-        self.connect_buckets[bucket].add(1);
-        self.connect_nanoseconds.add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+        let bucket = bucket(&CONNECT_BOUNDS, after);
+        self.latest_connects[bucket].set(nanoseconds(after));
+        // Whoever sees the count grown sees what has made it grow.
+        fence(Ordering::Release);
+        self.connects.observe(bucket, after);
+    }
+
+    /// A connection that had a backend is over.
+    pub(super) fn lasted(&self, duration: Duration) {
+        self.lasted.observe(bucket(&LASTING_BOUNDS, duration), duration);
+    }
+
+    /// For each of [`CONNECT_BOUNDS`] and beyond: how many connects, and how long the latest took.
+    pub(super) fn connects(&self) -> impl Iterator<Item = (u64, Duration)> {
+        self.connects.buckets.iter().zip(&self.latest_connects).map(|(count, latest)| {
+            let count = count.get();
+            fence(Ordering::Acquire);
+            (count, Duration::from_nanos(latest.get()))
+        })
     }
 
     /// The counts of a backend; `None` for one that the plan doesn't have.
@@ -168,8 +202,9 @@ impl ServiceTally {
         add_all(&mut sum.rejected, &self.rejected);
         sum.bytes.received += self.received.get();
         sum.bytes.sent += self.sent.get();
-        add_all(&mut sum.connect_duration.buckets, &self.connect_buckets);
-        sum.connect_duration.sum += Duration::from_nanos(self.connect_nanoseconds.get());
+        sum.retries += self.retries.get();
+        self.connects.add_to(&mut sum.connect_duration);
+        self.lasted.add_to(&mut sum.lasted);
         sum.backends.resize_with(self.backends.len(), BackendCounters::default);
         for (sum, tally) in sum.backends.iter_mut().zip(&self.backends) {
             sum.connections += tally.connections.get();
@@ -187,7 +222,42 @@ impl BackendTally {
     }
 }
 
-fn add_all<const N: usize>(sums: &mut [u64; N], counts: &[Count; N]) {
+/// Durations as one worker counts them.
+#[derive(Debug)]
+struct Timing<const BUCKETS: usize> {
+    buckets: [Count; BUCKETS],
+    nanoseconds: Count,
+}
+
+impl<const BUCKETS: usize> Default for Timing<BUCKETS> {
+    fn default() -> Self {
+        Self { buckets: std::array::from_fn(|_| Count::default()), nanoseconds: Count::default() }
+    }
+}
+
+impl<const BUCKETS: usize> Timing<BUCKETS> {
+    fn observe(&self, bucket: usize, duration: Duration) {
+        self.buckets[bucket].add(1);
+        self.nanoseconds.add(nanoseconds(duration));
+    }
+
+    fn add_to(&self, sum: &mut Histogram) {
+        sum.buckets.resize(BUCKETS, 0);
+        add_all(&mut sum.buckets, &self.buckets);
+        sum.sum += Duration::from_nanos(self.nanoseconds.get());
+    }
+}
+
+/// The first whose bound a duration doesn't exceed; one more for those beyond every bound.
+fn bucket(bounds: &[Duration], duration: Duration) -> usize {
+    bounds.partition_point(|bound| *bound < duration)
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn add_all(sums: &mut [u64], counts: &[Count]) {
     for (sum, count) in sums.iter_mut().zip(counts) {
         *sum += count.get();
     }
@@ -201,6 +271,10 @@ impl Count {
     /// Adds. With one writer, a load and a store do it, which cost a fraction of a locked addition.
     pub(super) fn add(&self, amount: u64) {
         self.0.store(self.get().wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    fn set(&self, number: u64) {
+        self.0.store(number, Ordering::Relaxed);
     }
 
     /// Takes one away again, for what is counted only while it lasts.
@@ -229,5 +303,20 @@ mod tests {
         assert_eq!((histogram.buckets[0], histogram.buckets[1], histogram.buckets[12]), (1, 1, 1));
         assert_eq!(histogram.count(), 3);
         assert_eq!(histogram.sum, Duration::from_micros(60_000_501));
+        let latest: Vec<_> = tally.connects().collect();
+        assert_eq!(latest[1], (1, Duration::from_micros(251)));
+        assert_eq!(latest[12], (1, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn workers_counts_are_added_up() {
+        let tallies = [ServiceTally::default(), ServiceTally::default()];
+        let mut sum = ServiceCounters::default();
+        for tally in &tallies {
+            tally.lasted(Duration::from_secs(60));
+            tally.add_to(&mut sum);
+        }
+        assert_eq!((sum.lasted.buckets[4], sum.lasted.count()), (2, 2));
+        assert_eq!(sum.lasted.sum, Duration::from_secs(120));
     }
 }

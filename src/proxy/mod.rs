@@ -38,6 +38,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod watch;
 mod worker;
 
 use std::io;
@@ -49,9 +50,12 @@ use std::time::{Duration, Instant};
 
 use mio::Waker;
 
-pub use counters::{BackendCounters, Bytes, Counters, Histogram, ServiceCounters};
+pub use counters::{
+    BackendCounters, Bytes, CONNECT_BOUNDS, Counters, Histogram, LASTING_BOUNDS, ServiceCounters,
+};
 pub use listener::{can_control_congestion, listen, port_is_free};
 pub use routes::{Route, Routes, Target};
+pub use watch::ConnectWatch;
 
 use crate::config::{self, Service, Timeouts};
 use counters::Tally;

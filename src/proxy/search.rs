@@ -48,6 +48,11 @@ impl Search {
         another
     }
 
+    /// Whether an attempt has been given up already.
+    pub(super) fn is_retry(&self) -> bool {
+        !self.tried.is_empty() || self.patient
+    }
+
     /// Whether those that were late have their second chance, and the whole connect timeout for it.
     pub(super) fn is_patient(&self) -> bool {
         self.patient

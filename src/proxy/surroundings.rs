@@ -27,6 +27,8 @@ pub(super) struct Surroundings {
     next_tag: u32,
     /// The round's time.
     pub(super) now: Instant,
+    /// When the worker began.
+    began: Instant,
 }
 
 impl Surroundings {
@@ -34,6 +36,7 @@ impl Surroundings {
     pub(super) fn new(registry: Registry, common: Arc<Common>, desk: Arc<Desk>, buffer: usize) -> Self {
         let patience =
             common.plan.services.iter().map(|plan| vec![Patience::default(); plan.backends]).collect();
+        let now = Instant::now();
         let pipes = Pipes::new(if common.settings.splice { PIPES } else { 0 });
         Self {
             registry,
@@ -44,8 +47,15 @@ impl Surroundings {
             means: Means { buffer: vec![0; buffer].into_boxed_slice(), pipes },
             exhausted: false,
             next_tag: 0,
-            now: Instant::now(),
+            now,
+            began: now,
         }
+    }
+
+    /// The round's time, in nanoseconds of the worker's life.
+    pub(super) fn age(&self) -> u64 {
+        // Centuries fit in.
+        self.now.saturating_duration_since(self.began).as_nanos() as u64
     }
 
     pub(super) fn timeouts(&self, service: usize) -> Timeouts {

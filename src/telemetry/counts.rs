@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::families::{
     ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, FAILOVER_BOUNDS, MESSAGE_REJECTIONS,
 };
-use super::histogram::Histogram;
+use super::histogram::{Exemplars, Histogram};
 use super::metrics::{Channel, Direction};
+use super::sample::CONNECT_BOUNDS;
 use crate::core::{Cause, Verdict, VipState};
 
 /// A number that grows.
@@ -109,6 +110,15 @@ impl VipCounts {
 #[derive(Debug)]
 pub(super) struct ServiceCounts {
     pub(super) backends: Vec<BackendCounts>,
+    /// Connects that belong to a failover; all of them are counted by the proxy.
+    pub(super) connects: Exemplars,
+}
+
+impl ServiceCounts {
+    pub(super) fn new(backends: usize) -> Self {
+        let backends = (0..backends).map(|_| BackendCounts::new()).collect();
+        Self { backends, connects: Exemplars::new(CONNECT_BOUNDS) }
+    }
 }
 
 /// One backend's part.

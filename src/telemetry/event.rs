@@ -75,7 +75,7 @@ events! {
         "And the network has been told. The total is from the old holder's last word to here.";
     INFO "vip.released" VipReleased(vip: &'a str, from: &'a str, to: &'a str, cause: &'a str, priority: u8, term: u32)
         "This node has let it go: the kernel's address is gone.";
-    INFO "vip.moved" VipMoved(vip: &'a str, from: Option<&'a str>, to: &'a str, term: u32)
+    INFO "vip.moved" VipMoved(vip: &'a str, from: Option<&'a str>, to: &'a str, term: u32, trace_id: &'a str)
         "Another node than before holds it, as seen from this one. Told by every node.";
     WARN "vip.conflict" VipConflict(vip: &'a str, source: &'a str, by: &'a str, more: u64)
         "Somebody else claims it: by arp, or by advertisement.";

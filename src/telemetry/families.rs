@@ -107,6 +107,16 @@ pub(super) const EVENTS_DROPPED: Family = Family::counter(
     &[],
     "Events that the event stream doesn't have, because more came than could be taken in.",
 );
+pub(super) const TRACE_SPANS: Family = Family::counter(
+    "chinthe_trace_spans_total",
+    &["stage"],
+    "Spans that ended here, and those of them that a collector has taken; the others wait, or are lost.",
+);
+pub(super) const ADMIN_REQUESTS: Family = Family::counter(
+    "chinthe_admin_requests_total",
+    &["path", "code"],
+    "Requests that this node's admin server has answered, by path and HTTP status code.",
+);
 pub(super) const MEMBERS: Family = Family::gauge(
     "chinthe_cluster_members",
     &["state"],
@@ -301,6 +311,17 @@ pub(super) const SERVICE_CONNECT: Family = Family::histogram(
     "chinthe_service_connect_duration_seconds",
     &["service"],
     "How long successful attempts to connect to a backend took.",
+);
+
+pub(super) const SERVICE_RETRIES: Family = Family::counter(
+    "chinthe_service_connect_retries_total",
+    &["service"],
+    "Further attempts to connect a client, at another backend, after one had failed or was overdue.",
+);
+pub(super) const SERVICE_LASTING: Family = Family::histogram(
+    "chinthe_service_connection_duration_seconds",
+    &["service"],
+    "How long connections that had a backend lasted, counted when they end.",
 );
 
 pub(super) const PROXY_LIMIT: Family = Family::gauge(

@@ -66,6 +66,9 @@ families! {
     counter BACKEND_SESSIONS "haproxy_backend_sessions_total", PROXY, "Clients' connections handed to it.";
     counter BACKEND_ATTEMPTS "haproxy_backend_connection_attempts_total", PROXY, "Attempts to connect to a server.";
     counter BACKEND_ERRORS "haproxy_backend_connection_errors_total", PROXY, "Attempts to connect to a server that failed.";
+    counter BACKEND_SELECTED "haproxy_backend_loadbalanced_total", PROXY, "Times that a server of it was selected.";
+    counter BACKEND_RETRIES "haproxy_backend_retry_warnings_total", PROXY, "Further attempts at the same server; there are none.";
+    counter BACKEND_REDISPATCHES "haproxy_backend_redispatch_warnings_total", PROXY, "Further attempts, at another server.";
     counter BACKEND_ABORTS "haproxy_backend_client_aborts_total", PROXY, "Clients that broke off before a server had answered.";
     counter BACKEND_INTERNAL "haproxy_backend_internal_errors_total", PROXY, "Connections closed for want of this host's resources.";
     counter BACKEND_UP_DOWN "haproxy_backend_check_up_down_total", PROXY, "Times that a server of it went down.";
@@ -82,6 +85,8 @@ families! {
     counter SERVER_SESSIONS "haproxy_server_sessions_total", SERVER, "Connections established.";
     counter SERVER_ATTEMPTS "haproxy_server_connection_attempts_total", SERVER, "Attempts to connect.";
     counter SERVER_ERRORS "haproxy_server_connection_errors_total", SERVER, "Attempts to connect that failed.";
+    counter SERVER_SELECTED "haproxy_server_loadbalanced_total", SERVER, "Times that the server was selected.";
+    gauge SERVER_LAST_CHANGE "haproxy_server_check_last_change_seconds", SERVER, "Time since the last change between up and down.";
     counter SERVER_CHECK_FAILURES "haproxy_server_check_failures_total", SERVER, "Checks that failed.";
     counter SERVER_UP_DOWN "haproxy_server_check_up_down_total", SERVER, "Times that it went down.";
     counter SERVER_BYTES_IN "haproxy_server_bytes_in_total", SERVER, "Bytes to the server.";
@@ -158,7 +163,10 @@ fn backend(page: &mut Page, proxy: &str, service: &ServiceSample, counts: &[Back
     page.add(&BACKEND_CONNECT_TIME, &[proxy], average);
     page.count(&BACKEND_SESSIONS, &[proxy], service.connections_total);
     page.count(&BACKEND_ATTEMPTS, &[proxy], sum(|server| server.connections_total + failures(server)));
+    page.count(&BACKEND_SELECTED, &[proxy], sum(|server| server.connections_total + failures(server)));
     page.count(&BACKEND_ERRORS, &[proxy], sum(failures));
+    page.count(&BACKEND_RETRIES, &[proxy], 0);
+    page.count(&BACKEND_REDISPATCHES, &[proxy], service.connect_retries);
     page.count(&BACKEND_ABORTS, &[proxy], rejected(service, "client_gone"));
     page.count(&BACKEND_INTERNAL, &[proxy], rejected(service, "resources"));
     page.count(&BACKEND_UP_DOWN, &[proxy], counts.iter().map(went_down).sum());
@@ -186,6 +194,9 @@ fn server(page: &mut Page, proxy: &str, server: &str, sample: &BackendSample, co
     page.seconds(&SERVER_CHECK_DURATION, &labels, took);
     page.count(&SERVER_SESSIONS, &labels, sample.connections_total);
     page.count(&SERVER_ATTEMPTS, &labels, sample.connections_total + failures(sample));
+    page.count(&SERVER_SELECTED, &labels, sample.connections_total + failures(sample));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    page.seconds(&SERVER_LAST_CHANGE, &labels, now.saturating_sub(counts.since.get()));
     page.count(&SERVER_ERRORS, &labels, failures(sample));
     // The first result is success; the others are reasons.
     page.count(

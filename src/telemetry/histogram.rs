@@ -27,6 +27,36 @@ pub(super) struct Exemplar {
     pub(super) at: SystemTime,
 }
 
+/// The latest observation of each bucket that has a trace, where somebody else does the counting.
+#[derive(Debug)]
+pub(super) struct Exemplars {
+    bounds: &'static [f64],
+    latest: Mutex<Vec<Option<Exemplar>>>,
+}
+
+impl Exemplars {
+    /// `bounds` are in seconds, finite and ascending.
+    pub(super) fn new(bounds: &'static [f64]) -> Self {
+        Self { bounds, latest: Mutex::new(vec![None; bounds.len() + 1]) }
+    }
+
+    /// `value` was counted, just now.
+    pub(super) fn put(&self, value: Duration, trace: FailoverTrace) {
+        let exemplar = Exemplar { trace, value, at: SystemTime::now() };
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)[bucket(self.bounds, value)] =
+            Some(exemplar);
+    }
+
+    pub(super) fn get(&self) -> Vec<Option<Exemplar>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The first whose bound a duration doesn't exceed; one more for those beyond every bound.
+fn bucket(bounds: &[f64], value: Duration) -> usize {
+    bounds.partition_point(|bound| *bound < value.as_secs_f64())
+}
+
 /// What a histogram has counted, to be shown.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Observed {
@@ -52,7 +82,7 @@ impl Histogram {
 
     /// Counts one; with a trace, it becomes its bucket's exemplar.
     pub(super) fn observe(&self, value: Duration, trace: Option<FailoverTrace>) {
-        let at = self.bounds.partition_point(|bound| *bound < value.as_secs_f64());
+        let at = bucket(self.bounds, value);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.buckets[at] += 1;
         counts.sum = counts.sum.saturating_add(value);

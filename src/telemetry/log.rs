@@ -11,17 +11,21 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use opentelemetry_sdk::trace::SdkTracer;
 use tokio::sync::mpsc;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::{Interest, SetGlobalDefaultError};
 use tracing::{Metadata, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::{EnvFilter, Registry};
+use tracing_opentelemetry::OpenTelemetryLayer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Context, Layer, Layered, SubscriberExt};
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use super::event::EVENTS;
 use super::journal::{self, Journal};
 use super::record::{Record, What};
+use super::spans::Tracing;
 
 /// The variable that chooses levels, by module if need be: `debug`, `info,chinthe::peers=trace`.
 const FILTER_VARIABLE: &str = "CHINTHE_LOG";
@@ -112,8 +116,16 @@ impl LogError {
 pub struct Guard {
     lost: Lost,
     events: Option<Events>,
+    spans: reload::Handle<Spans, Told>,
     _writer: WorkerGuard,
 }
+
+/// The log as spans find it.
+type Told = Layered<Teller, Registry>;
+
+/// Where spans go, once there is a collector for them. The log begins before the configuration is read, which says by
+/// what names the collector is to know this node.
+type Spans = Option<OpenTelemetryLayer<Told, SdkTracer>>;
 
 /// Every event from the start on, in the order in which they were told.
 pub type Events = mpsc::Receiver<Record>;
@@ -122,6 +134,13 @@ impl Guard {
     /// The counts of what was given up so far.
     pub fn lost(&self) -> Lost {
         self.lost.clone()
+    }
+
+    /// Has spans that begin from now on told to a collector, too.
+    pub fn show_spans(&self, tracing: &Tracing) {
+        if let Err(error) = self.spans.modify(|spans| *spans = Some(tracing.layer())) {
+            tracing::warn!(%error, "only failovers are traced");
+        }
     }
 
     /// What is to be shown; there is one reader, so the second to ask gets none.
@@ -171,8 +190,22 @@ pub fn start(format: Format, level: LevelFilter) -> Result<Guard, LogError> {
     };
     let (teller, events) = Teller::new(format, colour, filter, writer);
     let lost = teller.lost.clone();
-    tracing::subscriber::set_global_default(Registry::default().with(teller))?;
-    Ok(Guard { lost, events: Some(events), _writer: guard })
+    let (subscriber, spans) = subscriber(teller);
+    tracing::subscriber::set_global_default(subscriber)?;
+    Ok(Guard { lost, events: Some(events), spans, _writer: guard })
+}
+
+/// Whoever is told: the log and the event stream, and a collector once there is one.
+fn subscriber(teller: Teller) -> (impl Subscriber + Send + Sync, reload::Handle<Spans, Told>) {
+    let (spans, handle) = reload::Layer::new(None);
+    // Nobody else's: what exports spans might have some itself.
+    let spans = spans.with_filter(filter_fn(is_own));
+    (Registry::default().with(teller).with(spans), handle)
+}
+
+/// Whether this program tells it, and none of its libraries.
+fn is_own(metadata: &Metadata<'_>) -> bool {
+    metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"))
 }
 
 /// A writer that never waits, and the thread that writes in its stead.
@@ -219,7 +252,7 @@ impl Teller {
 
 impl<S: Subscriber> Layer<S> for Teller {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if metadata.target() == EVENTS {
+        if is_for_all(metadata) {
             Interest::always()
         } else {
             Layer::<S>::register_callsite(&self.filter, metadata)
@@ -227,7 +260,7 @@ impl<S: Subscriber> Layer<S> for Teller {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
-        metadata.target() == EVENTS || self.filter.enabled(metadata, context)
+        is_for_all(metadata) || self.filter.enabled(metadata, context)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -245,6 +278,11 @@ impl<S: Subscriber> Layer<S> for Teller {
             self.lost.events.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Whether somebody besides the log's reader wants it, whatever the filter says: events have a stream, spans a collector.
+fn is_for_all(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == EVENTS || (metadata.is_span() && is_own(metadata))
 }
 
 #[cfg(test)]

@@ -121,11 +121,13 @@ pub struct Metrics {
 impl Metrics {
     /// All families with all of their series, at zero.
     pub fn new(layout: Layout) -> Self {
-        let backends = |count: usize| (0..count).map(|_| BackendCounts::new()).collect();
-        let service = |(_, names): &(String, Vec<String>)| ServiceCounts { backends: backends(names.len()) };
         Self {
             vips: layout.vips.iter().map(|_| VipCounts::new()).collect(),
-            services: layout.services.iter().map(service).collect(),
+            services: layout
+                .services
+                .iter()
+                .map(|(_, backends)| ServiceCounts::new(backends.len()))
+                .collect(),
             members: Default::default(),
             messages: MessageCounts::default(),
             stalls: Count::default(),
@@ -174,6 +176,15 @@ impl Metrics {
     pub fn failover_announced(&self, vip: usize, announce: Duration, total: Duration) {
         self.observe(vip, Phase::Announce, announce);
         self.observe(vip, Phase::Total, total);
+    }
+
+    /// Names a failover for a connect to a backend of service number `service`, which the proxy has counted: this
+    /// node had just taken VIP number `vip`.
+    pub fn connected_after_failover(&self, service: usize, vip: usize, after: Duration) {
+        let (Some(service), Some(trace)) = (self.services.get(service), self.latest_failover(vip)) else {
+            return;
+        };
+        service.connects.put(after, trace);
     }
 
     /// Counts a change of another member's state.
@@ -244,10 +255,14 @@ impl Metrics {
 
     /// The failover that it belongs to is the histogram's exemplar.
     fn observe(&self, vip: usize, phase: Phase, duration: Duration) {
-        let (Some(layout), Some(counts)) = (self.layout.vips.get(vip), self.vips.get(vip)) else { return };
-        let trace =
-            FailoverTrace::of(&self.layout.cluster, &layout.name, counts.term.load(Ordering::Relaxed));
-        counts.failover[phase as usize].observe(duration, Some(trace));
+        let Some(counts) = self.vips.get(vip) else { return };
+        counts.failover[phase as usize].observe(duration, self.latest_failover(vip));
+    }
+
+    /// The trace of the latest takeover of VIP number `vip` by this node.
+    fn latest_failover(&self, vip: usize) -> Option<FailoverTrace> {
+        let term = self.vips.get(vip)?.term.load(Ordering::Relaxed);
+        Some(FailoverTrace::of(&self.layout.cluster, &self.layout.vips.get(vip)?.name, term))
     }
 }
 

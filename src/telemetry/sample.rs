@@ -13,6 +13,10 @@ use crate::core::{AdminState, MemberState, Verdict};
 pub const CONNECT_BOUNDS: &[f64] =
     &[0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
 
+/// Upper bounds of `chinthe_service_connection_duration_seconds`, in seconds: a request, a page, a pool's connection.
+/// They are the proxy's.
+pub const LASTING_BOUNDS: &[f64] = &[0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0];
+
 /// The state of this node at one moment.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sample {
@@ -24,6 +28,10 @@ pub struct Sample {
     pub config_loaded: Duration,
     /// What operators want of this node.
     pub admin: AdminState,
+    /// Requests to the admin server, by path, or `other` for one that isn't there, and status code.
+    pub admin_requests: Vec<(&'static str, u16, u64)>,
+    /// Spans that have ended, and how many of these a collector has taken.
+    pub spans: [u64; 2],
     /// Log lines given up so far.
     pub log_lines_dropped: u64,
     /// Events given up so far, that the event stream doesn't have.
@@ -97,17 +105,21 @@ pub struct ServiceSample {
     pub bytes_in: u64,
     /// Bytes to clients.
     pub bytes_out: u64,
-    /// How long connects to backends took.
-    pub connect_durations: ConnectDurations,
+    /// Further attempts to connect a client, at another backend.
+    pub connect_retries: u64,
+    /// How long connects to backends took, by [`CONNECT_BOUNDS`].
+    pub connect_durations: Durations,
+    /// How long connections that had a backend lasted, by [`LASTING_BOUNDS`].
+    pub connection_durations: Durations,
     /// One for each backend.
     pub backends: Vec<BackendSample>,
 }
 
 /// A histogram as its owner counts it.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct ConnectDurations {
-    /// How many were at most as long as the bound of the same index in [`CONNECT_BOUNDS`], and longer than the one
-    /// before; one more for those beyond every bound.
+pub struct Durations {
+    /// How many were at most as long as the bound of the same index, and longer than the one before; one more for
+    /// those beyond every bound.
     pub buckets: Vec<u64>,
     /// All durations together.
     pub sum: Duration,

@@ -6,10 +6,12 @@ use std::time::Duration;
 use super::counts::{BackendCounts, Phase, ServiceCounts, VipCounts};
 use super::exposition::Page;
 use super::families::{self, ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, MESSAGE_REJECTIONS};
-use super::histogram::Observed;
+use super::histogram::{Exemplar, Observed};
 use super::metrics::{Channel, Direction, Metrics};
 use super::process;
-use super::sample::{BackendSample, CONNECT_BOUNDS, ConnectDurations, Sample, ServiceSample, VipSample};
+use super::sample::{
+    BackendSample, CONNECT_BOUNDS, Durations, LASTING_BOUNDS, Sample, ServiceSample, VipSample,
+};
 use crate::config::Detail;
 use crate::core::{AdminState, Cause, MemberState, Verdict, VipState};
 
@@ -27,7 +29,7 @@ pub(super) fn show(page: &mut Page, metrics: &Metrics, sample: &Sample) {
     let absent = ServiceSample::default();
     for (at, ((name, names), counts)) in metrics.layout.services.iter().zip(&metrics.services).enumerate() {
         let sample = sample.services.get(at).unwrap_or(&absent);
-        service(page, name, names.len(), sample);
+        service(page, name, names.len(), counts, sample);
         backends_of(page, name, names, counts, sample, backends);
     }
     for (family, value) in process::read() {
@@ -69,6 +71,12 @@ fn node(page: &mut Page, metrics: &Metrics, sample: &Sample) {
     }
     page.count(&families::LOG_DROPPED, &[], sample.log_lines_dropped);
     page.count(&families::EVENTS_DROPPED, &[], sample.events_dropped);
+    for (stage, count) in ["ended", "delivered"].iter().zip(sample.spans) {
+        page.count(&families::TRACE_SPANS, &[stage], count);
+    }
+    for (path, code, count) in &sample.admin_requests {
+        page.count(&families::ADMIN_REQUESTS, &[path, &code.to_string()], *count);
+    }
     page.count(&families::DRIVER_STALLS, &[], metrics.stalls.get());
     page.add_histogram(&families::DRIVER_LATENESS, &[], &metrics.lateness.observed());
     for (at, name) in layout.checks.iter().enumerate() {
@@ -132,7 +140,7 @@ fn vip(page: &mut Page, vip: &str, counts: &VipCounts, sample: &VipSample) {
     }
 }
 
-fn service(page: &mut Page, service: &str, backends: usize, sample: &ServiceSample) {
+fn service(page: &mut Page, service: &str, backends: usize, counts: &ServiceCounts, sample: &ServiceSample) {
     page.flag(&families::SERVICE_UP, &[service], sample.up);
     let absent = BackendSample::default();
     let states: Vec<&str> =
@@ -148,12 +156,15 @@ fn service(page: &mut Page, service: &str, backends: usize, sample: &ServiceSamp
     }
     page.count(&families::SERVICE_BYTES, &[service, "in"], sample.bytes_in);
     page.count(&families::SERVICE_BYTES, &[service, "out"], sample.bytes_out);
-    page.add_histogram(&families::SERVICE_CONNECT, &[service], &observed(&sample.connect_durations));
+    page.count(&families::SERVICE_RETRIES, &[service], sample.connect_retries);
+    let connects = observed(&sample.connect_durations, CONNECT_BOUNDS, counts.connects.get());
+    page.add_histogram(&families::SERVICE_CONNECT, &[service], &connects);
+    let lasted = observed(&sample.connection_durations, LASTING_BOUNDS, Vec::new());
+    page.add_histogram(&families::SERVICE_LASTING, &[service], &lasted);
 }
 
-fn observed(durations: &ConnectDurations) -> Observed {
-    let ConnectDurations { buckets, sum } = durations;
-    Observed { bounds: CONNECT_BOUNDS, buckets: buckets.clone(), sum: *sum, exemplars: Vec::new() }
+fn observed(durations: &Durations, bounds: &'static [f64], exemplars: Vec<Option<Exemplar>>) -> Observed {
+    Observed { bounds, buckets: durations.buckets.clone(), sum: durations.sum, exemplars }
 }
 
 fn backends_of(

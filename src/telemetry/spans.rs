@@ -1,4 +1,5 @@
 //! Failovers as traces, told to an OpenTelemetry collector: one failover is one trace, whoever takes part in it.
+//! Spans of `tracing` go there as well: an operator's change, a stop.
 //!
 //! ```text
 //!   failover            the new holder: from the old one's last word to the first announcement
@@ -19,6 +20,7 @@
 //! given up. Off unless `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set.
 
 mod carrier;
+mod counted;
 
 use std::cell::Cell;
 use std::time::{Duration, SystemTime};
@@ -31,8 +33,12 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider};
+use tracing::Subscriber;
+use tracing_opentelemetry::OpenTelemetryLayer;
+use tracing_subscriber::registry::LookupSpan;
 
 use self::carrier::Carrier;
+use self::counted::{Counted, Counts};
 use super::metrics::VERSION;
 use super::trace_id::FailoverTrace;
 use super::transition::milliseconds;
@@ -75,6 +81,7 @@ impl TracingError {
 pub struct Tracing {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
+    counts: Counts,
     cluster: String,
     node: String,
 }
@@ -107,7 +114,10 @@ impl Tracing {
             return Err(TracingError::Tls(name));
         }
         let exporter = SpanExporter::builder().with_http().with_http_client(Carrier::default()).build()?;
-        let provider = SdkTracerProvider::builder().with_batch_exporter(exporter);
+        let counts = Counts::default();
+        let provider = SdkTracerProvider::builder()
+            .with_span_processor(counts.clone())
+            .with_batch_exporter(Counted { exporter, counts: counts.clone() });
         let named = variable("OTEL_SERVICE_NAME").is_some()
             || variable("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|all| all.contains("service.name="));
         let resource = Resource::builder().with_attributes([
@@ -116,16 +126,31 @@ impl Tracing {
             KeyValue::new("service.version", VERSION),
         ]);
         let resource = if named { resource } else { resource.with_service_name(SERVICE) };
-        Ok(Some(Self::of(
-            provider.with_resource(resource.build()).with_id_generator(Ids).build(),
-            cluster,
-            node,
-        )))
+        let provider = provider.with_resource(resource.build()).with_id_generator(Ids).build();
+        Ok(Some(Self { counts, ..Self::of(provider, cluster, node) }))
     }
 
-    fn of(provider: SdkTracerProvider, cluster: &str, node: &str) -> Self {
+    pub(super) fn of(provider: SdkTracerProvider, cluster: &str, node: &str) -> Self {
         let tracer = provider.tracer(SERVICE);
-        Self { provider, tracer, cluster: cluster.to_owned(), node: node.to_owned() }
+        let (cluster, node) = (cluster.to_owned(), node.to_owned());
+        Self { provider, tracer, counts: Counts::default(), cluster, node }
+    }
+
+    /// How many spans have ended here, and how many of these a collector has taken; the others wait, or are lost.
+    pub fn counts(&self) -> [u64; 2] {
+        self.counts.get()
+    }
+
+    /// What takes `tracing`'s own spans to the same collector: what an operator's change and a stop are told by.
+    pub(super) fn layer<S>(&self) -> OpenTelemetryLayer<S, SdkTracer>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        tracing_opentelemetry::layer()
+            .with_tracer(self.tracer.clone())
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
     }
 
     /// This node has taken the VIP over and told the network, just now; `announce` is how long that took from the

@@ -43,6 +43,35 @@ impl FailoverTrace {
         root[7] |= u8::from(root == [0; 8]);
         Self { trace: TraceId(trace), root: SpanId(root) }
     }
+
+    /// As nodes and programs tell each other: a `traceparent`, W3C Trace Context 1 section 3.2, which says that it is
+    /// recorded.
+    pub fn traceparent(&self) -> String {
+        format!("00-{}-{}-01", self.trace, self.root)
+    }
+
+    /// Reads a `traceparent` of version 00; whatever isn't exactly that is none.
+    pub fn parse(traceparent: &str) -> Option<Self> {
+        let fields: Vec<&str> = traceparent.split('-').collect();
+        let ["00", trace, root, flags] = fields[..] else { return None };
+        let [_] = bytes(flags)?;
+        let (trace, root) = (bytes(trace)?, bytes(root)?);
+        // All zero is no id.
+        (trace != [0; 16] && root != [0; 8]).then_some(Self { trace: TraceId(trace), root: SpanId(root) })
+    }
+}
+
+/// So many bytes, two lower-case hexadecimal digits each.
+fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N || !digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 impl fmt::Display for TraceId {
@@ -67,6 +96,35 @@ mod tests {
         assert_eq!(trace, FailoverTrace::of("myweb", "vi_1", 4));
         assert_eq!(trace.trace.to_string().len(), 32);
         assert_eq!(trace.root.to_string().len(), 16);
+    }
+
+    #[test]
+    fn a_traceparent_comes_back_as_it_was_sent() {
+        let trace = FailoverTrace::of("myweb", "vi_1", 4);
+        assert_eq!(trace.traceparent().len(), 55);
+        assert_eq!(FailoverTrace::parse(&trace.traceparent()), Some(trace));
+    }
+
+    #[test]
+    fn what_is_no_traceparent_is_none() {
+        let good = FailoverTrace::of("myweb", "vi_1", 4).traceparent();
+        let (trace, root) = (&good[3..35], &good[36..52]);
+        for bad in [
+            String::new(),
+            good.to_uppercase(),
+            format!("{good}-00"),
+            format!(" {good}"),
+            format!("01-{trace}-{root}-01"),
+            format!("00-{trace}-{root}"),
+            format!("00-{trace}-{root}-1"),
+            format!("00-{trace}-{root}-+1"),
+            format!("00-{}-{root}-01", "0".repeat(32)),
+            format!("00-{trace}-{}-01", "0".repeat(16)),
+            format!("00-{}é-{root}-01", &trace[2..]),
+            format!("00-{trace}0-{root}-01"),
+        ] {
+            assert_eq!(FailoverTrace::parse(&bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::cluster::file;
 use crate::harness::{Outcome, Test};
 use crate::prometheus::{ADMIN, Prometheus, QUICK, is_here};
+use crate::public_boards;
 use crate::scene::{CHINTHE, FAILOVER, PATIENCE, Scene};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -131,23 +132,26 @@ fn every_query_answers(sandbox: Sandbox) -> Outcome {
         .iter()
         .flat_map(|(name, board)| judge(name, board, began))
         .chain(judge_rules()?)
-        .chain(missing_names(HAPROXY_BOARD)?)
-        .chain(missing_names(KEEPALIVED_BOARD)?)
+        .chain(public_boards::judge(began)?)
         .collect();
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 
-    let exemplars = Prometheus::api(
-        "query_exemplars",
-        &[
-            ("query", "chinthe_failover_duration_seconds_bucket{phase=\"total\"}"),
-            ("start", &seconds_ago(began)),
-            ("end", &seconds_ago(Instant::now())),
-        ],
-    )?;
-    let trace = exemplars[0]["exemplars"][0]["labels"]["trace_id"].as_str().unwrap_or_default();
-    assert_eq!(trace.len(), 32, "{exemplars}");
+    for histogram in [
+        "chinthe_failover_duration_seconds_bucket{phase=\"total\"}",
+        "chinthe_service_connect_duration_seconds_bucket",
+    ] {
+        assert_eq!(exemplar(histogram, began)?.len(), 32, "{histogram}");
+    }
     drop(prometheus);
     Ok(())
+}
+
+/// The trace of one exemplar that Prometheus has of a histogram.
+fn exemplar(histogram: &str, began: Instant) -> Result<String, Box<dyn Error>> {
+    let (start, end) = (seconds_ago(began), seconds_ago(Instant::now()));
+    let exemplars =
+        Prometheus::api("query_exemplars", &[("query", histogram), ("start", &start), ("end", &end)])?;
+    Ok(exemplars[0]["exemplars"][0]["labels"]["trace_id"].as_str().unwrap_or_default().to_owned())
 }
 
 fn root() -> &'static Path {
@@ -191,7 +195,7 @@ fn seconds_ago(moment: Instant) -> String {
 }
 
 /// The series that a query has since `began`, or now.
-fn series(query: &str, instant: bool, began: Instant) -> Result<Vec<Value>, String> {
+pub(crate) fn series(query: &str, instant: bool, began: Instant) -> Result<Vec<Value>, String> {
     let query = filled(query);
     let (start, end) = (seconds_ago(began), seconds_ago(Instant::now()));
     let answer = if instant {
@@ -204,7 +208,7 @@ fn series(query: &str, instant: bool, began: Instant) -> Result<Vec<Value>, Stri
 }
 
 /// Whether a series has a number in it.
-fn has_number(series: &Value) -> bool {
+pub(crate) fn has_number(series: &Value) -> bool {
     let values = series["values"].as_array().cloned().unwrap_or_else(|| vec![series["value"].clone()]);
     values.iter().any(|value| value[1].as_str().is_some_and(|number| number != "NaN"))
 }
@@ -303,14 +307,9 @@ fn judge_rules() -> Result<Vec<String>, Box<dyn Error>> {
 }
 
 /// Every metric that Prometheus has.
-fn names() -> Result<BTreeSet<String>, Box<dyn Error>> {
+pub(crate) fn names() -> Result<BTreeSet<String>, Box<dyn Error>> {
     let names = Prometheus::api("label/__name__/values", &[])?;
     Ok(names.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
-}
-
-fn missing_names(wanted: &[&str]) -> Result<Vec<String>, Box<dyn Error>> {
-    let names = names()?;
-    Ok(wanted.iter().filter(|name| !names.contains(**name)).map(|name| format!("no {name}")).collect())
 }
 
 /// Draws each board into a PNG, as far as a small page of ours can: with headless Chromium.
@@ -349,73 +348,3 @@ fn draw(folder: &Path, began: Instant) -> Result<(), Box<dyn Error>> {
     }
     Ok(())
 }
-
-/// What Grafana's public board 12693 asks HAProxy's own exporter for, of a proxy in TCP mode, as far as it has a true
-/// number here; dashboards/README.md lists the rest.
-const HAPROXY_BOARD: &[&str] = &[
-    "haproxy_backend_active_servers",
-    "haproxy_backend_backup_servers",
-    "haproxy_backend_bytes_in_total",
-    "haproxy_backend_bytes_out_total",
-    "haproxy_backend_check_up_down_total",
-    "haproxy_backend_client_aborts_total",
-    "haproxy_backend_connect_time_average_seconds",
-    "haproxy_backend_connection_attempts_total",
-    "haproxy_backend_connection_errors_total",
-    "haproxy_backend_current_queue",
-    "haproxy_backend_current_sessions",
-    "haproxy_backend_internal_errors_total",
-    "haproxy_backend_limit_sessions",
-    "haproxy_backend_sessions_total",
-    "haproxy_backend_status",
-    "haproxy_backend_uweight",
-    "haproxy_backend_weight",
-    "haproxy_frontend_bytes_in_total",
-    "haproxy_frontend_bytes_out_total",
-    "haproxy_frontend_connections_total",
-    "haproxy_frontend_current_sessions",
-    "haproxy_frontend_denied_connections_total",
-    "haproxy_frontend_denied_sessions_total",
-    "haproxy_frontend_internal_errors_total",
-    "haproxy_frontend_limit_sessions",
-    "haproxy_frontend_sessions_total",
-    "haproxy_frontend_status",
-    "haproxy_process_bytes_out_total",
-    "haproxy_process_connections_total",
-    "haproxy_process_current_connections",
-    "haproxy_process_dropped_logs_total",
-    "haproxy_process_hard_max_connections",
-    "haproxy_process_max_connections",
-    "haproxy_process_max_fds",
-    "haproxy_process_nbproc",
-    "haproxy_process_nbthread",
-    "haproxy_process_requests_total",
-    "haproxy_process_start_time_seconds",
-    "haproxy_process_uptime_seconds",
-    "haproxy_server_bytes_in_total",
-    "haproxy_server_bytes_out_total",
-    "haproxy_server_check_duration_seconds",
-    "haproxy_server_check_failures_total",
-    "haproxy_server_check_up_down_total",
-    "haproxy_server_connection_attempts_total",
-    "haproxy_server_connection_errors_total",
-    "haproxy_server_current_queue",
-    "haproxy_server_current_sessions",
-    "haproxy_server_sessions_total",
-    "haproxy_server_status",
-    "haproxy_server_used_connections_current",
-    "haproxy_server_uweight",
-    "haproxy_server_weight",
-];
-
-/// The same of the board that comes with the usual exporter beside keepalived.
-const KEEPALIVED_BOARD: &[&str] = &[
-    "keepalived_advertisements_received_total",
-    "keepalived_advertisements_sent_total",
-    "keepalived_authentication_failure_total",
-    "keepalived_become_master_total",
-    "keepalived_packet_length_errors_total",
-    "keepalived_release_master_total",
-    "keepalived_up",
-    "keepalived_vrrp_state",
-];

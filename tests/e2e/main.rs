@@ -17,6 +17,7 @@ mod handover;
 mod harness;
 mod ipv6;
 mod lab;
+mod large;
 mod left_behind;
 mod logs;
 mod nftables;
@@ -24,6 +25,7 @@ mod node;
 mod page;
 mod pair;
 mod prometheus;
+mod public_boards;
 mod quorum;
 mod refusals;
 mod restart;
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
             prometheus::TESTS,
             boards::TESTS,
             page::TESTS,
+            large::TESTS,
             traces::TESTS,
             quorum::TESTS,
             handover::TESTS,

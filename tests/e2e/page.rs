@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     Test::inside("page::a_drain_takes_the_token_and_a_wrong_one_is_refused", a_drain_takes_the_token)
         .within(LONG)
         .alone(),
+    Test::inside("page::a_move_takes_a_vip_there_and_home_again", a_move).within(LONG).alone(),
     Test::inside("page::a_node_that_is_gone_is_plain_to_see", a_node_that_is_gone).within(LONG).alone(),
     Test::inside("page::without_scripts_it_is_a_page_of_tables", without_scripts).within(LONG).alone(),
 ];
@@ -42,7 +43,7 @@ const PICTURES: &str = "CHINTHE_PICTURES";
 const HOLDER: &str = "document.querySelector('.vip .holder strong').textContent";
 
 /// Whether there is a browser; where there is none the test is passed over, unless everything is required.
-fn is_here() -> Result<bool, LabError> {
+pub(crate) fn is_here() -> Result<bool, LabError> {
     for program in PROGRAMS {
         let mut version = Command::new(program);
         version.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -174,6 +175,43 @@ fn a_drain_takes_the_token(sandbox: Sandbox) -> Outcome {
     assert_well_behaved(&browser)
 }
 
+fn a_move(sandbox: Sandbox) -> Outcome {
+    if !is_here()? {
+        return Ok(());
+    }
+    let (_scene, browser) = start(sandbox)?;
+    let button = "button[data-name='vi_1'][data-state='move']";
+    let found = format!("document.querySelector(\"{button}\")");
+    assert_eq!(browser.run(&format!("return {found}.checkVisibility()"))?, false, "nobody has shown a token");
+    browser.write("#operate input", TOKEN)?;
+    browser.click("#operate form button")?;
+    browser.click(button)?;
+    assert_eq!(browser.run("return document.querySelector('#ask-to').textContent")?, "ha2");
+    browser.click("#ask-no")?;
+    assert_eq!(browser.run(&format!("return {HOLDER}"))?, "ha1");
+
+    browser.click(button)?;
+    browser.click("#ask-yes")?;
+    let said = "document.querySelector('#said').textContent";
+    browser.wait_for("the answer", &format!("{said} === 'vi_1: to be on ha2 for 10m.'"))?;
+    browser.wait_for("ha2 to be shown as the holder", &format!("{HOLDER} === 'ha2'"))?;
+    browser
+        .wait_for("what was said", "document.querySelector('.vip').textContent.includes('wanted on ha2')")?;
+    operating_pictures(&browser, button)?;
+
+    browser.click(button)?;
+    browser.click("#ask-to option[value='']")?;
+    browser.click("#ask-yes")?;
+    browser.wait_for("the answer", &format!("{said} === 'vi_1: wherever its priority is highest.'"))?;
+    browser.wait_for("ha1 to be shown as the holder", &format!("{HOLDER} === 'ha1'"))?;
+
+    // Where nobody else could hold it there is nothing to be said.
+    browser.click("button[data-name='ha2'][data-state='drain']")?;
+    browser.click("#ask-yes")?;
+    browser.wait_for("the button to be off", &format!("{found}.disabled"))?;
+    assert_well_behaved(&browser)
+}
+
 fn a_node_that_is_gone(sandbox: Sandbox) -> Outcome {
     if !is_here()? {
         return Ok(());
@@ -206,6 +244,15 @@ fn without_scripts(sandbox: Sandbox) -> Outcome {
     assert_eq!(shown("#operate")?, false, "what needs a script isn't there");
     let anew = "document.querySelector('meta[http-equiv=refresh]')?.content === '5'";
     browser.wait_for("the page to load itself anew", anew)
+}
+
+/// Draws what only an operator sees; only where that is asked for.
+fn operating_pictures(browser: &Browser, button: &str) -> Outcome {
+    let Ok(folder) = env::var(PICTURES) else { return Ok(()) };
+    browser.picture(&Path::new(&folder).join("page-operator.png"))?;
+    browser.click(button)?;
+    browser.picture(&Path::new(&folder).join("page-move.png"))?;
+    browser.click("#ask-no")
 }
 
 /// Draws the page as people see it, for the README; only where that is asked for.

@@ -7,16 +7,18 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chinthe::lab::{ConfigSource, Lab, LabError, Node, Sandbox, holds_within};
 use chinthe::telemetry::FailoverTrace;
+use serde_json::Value;
 
 use crate::cluster::{SEED, file};
 use crate::harness::{Outcome, Test};
 use crate::scene::{CHINTHE, FAILOVER, PATIENCE, Scene};
 
 pub(crate) const TESTS: &[Test] = &[
+    Test::inside("traces::every_node_names_the_latest_failover_s_trace", every_node_names_it),
     Test::inside("traces::a_failover_is_one_trace_of_all_nodes", one_trace_of_all_nodes).within(LONG),
     Test::inside("traces::a_collector_that_never_answers_costs_nothing", a_silent_collector)
         .within(Duration::from_secs(900)),
@@ -107,12 +109,16 @@ fn read(output: &str) -> Vec<BTreeMap<String, String>> {
             let name = name.trim_start_matches("-> ").trim();
             // `Str(ha2)`
             let value = value.trim().trim_start_matches("Str(").trim_end_matches(')');
-            span.insert(name.to_owned(), value.to_owned());
+            // What is said of a span's events comes after what is said of itself.
+            span.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
     }
     spans.retain(|span| span.contains_key("Trace ID"));
     spans
 }
+
+/// Over how many minutes these moves are spread; else one follows the other.
+const MINUTES: &str = "CHINTHE_TRACED_MINUTES";
 
 /// A cluster that tells the hub's collector of its failovers, soon.
 const UNDAMPED: &str = "[[vip]]\npreempt_damping = false\n";
@@ -154,6 +160,27 @@ fn await_trace(lab: &Lab, collector: &Collector, term: u32, wanted: &[(&str, &st
     Ok(())
 }
 
+/// Without a collector, by status and events.
+fn every_node_names_it(sandbox: Sandbox) -> Outcome {
+    let text = file(&[SEED], "2s", "");
+    let lab = Lab::builder(sandbox).program(CHINTHE).nodes(3).config(ConfigSource::Text(text)).start()?;
+    let scene = Scene::watch(lab)?;
+    scene.moves_to("ha2", FAILOVER, |lab| lab.node("ha1")?.kill9_daemon())?;
+    let trace = FailoverTrace::of("myweb", "vi_1", 2);
+    for name in ["ha2", "ha3"] {
+        let node = scene.node(name)?;
+        let vip = || node.status().map(|status| status["vips"][0].clone()).unwrap_or_default();
+        scene.lab.wait_for(&format!("{name} to name the trace"), PATIENCE, || {
+            vip()["traceparent"] == trace.traceparent() && vip()["term"] == 2
+        })?;
+        let events: Value = serde_json::from_str(&node.get("/api/v1/events")?)?;
+        let told =
+            events["events"].as_array().and_then(|all| all.iter().rfind(|e| e["event"] == "vip.moved"));
+        assert_eq!(told.ok_or("it hasn't told")?["trace_id"], trace.trace.to_string(), "{events}");
+    }
+    Ok(())
+}
+
 /// One of four dies, so that three are left to tell of it.
 fn one_trace_of_all_nodes(sandbox: Sandbox) -> Outcome {
     let lab = traced(sandbox, 4)?;
@@ -165,16 +192,42 @@ fn one_trace_of_all_nodes(sandbox: Sandbox) -> Outcome {
     let crash = [&of_ha2[..], &[("observe", "ha3"), ("observe", "ha4")]].concat();
     await_trace(&scene.lab, &collector, 2, &crash)?;
 
+    // What an operator says is a span of the node that was told, and what the driver made of it is one within.
+    let drain = scene.node("ha4")?.command().args(["drain", "myweb/web1"]).output()?;
+    assert!(drain.status.success(), "{drain:?}");
+    let seen = scene.lab.wait_for("the operator's span", PATIENCE, || {
+        let spans = collector.spans();
+        let of = |name: &str| spans.iter().find(|span| span.get("Name").is_some_and(|it| it == name));
+        let told = of("admin.change").zip(of("driver.said"));
+        told.is_some_and(|(outer, inner)| {
+            inner["Parent ID"] == outer["ID"] && inner["Trace ID"] == outer["Trace ID"]
+        })
+    });
+    seen.inspect_err(|_| eprintln!("{:#?}", collector.spans()))?;
+
     // A planned move is told of by the old holder, too; the flush at its end loses nothing.
     scene.moves_to("ha4", FAILOVER, |lab| lab.node("ha2")?.terminate())?;
     let of_ha4 = phases.map(|name| (name, "ha4"));
     let planned = [&of_ha4[..], &[("release", "ha2"), ("observe", "ha3")]].concat();
-    await_trace(&scene.lab, &collector, 3, &planned)
+    await_trace(&scene.lab, &collector, 3, &planned)?;
+    let counted = |stage: &str| {
+        let series = format!("chinthe_trace_spans_total{{stage=\"{stage}\"}}");
+        scene.node("ha4").and_then(|node| node.metric(&series)).ok().flatten().unwrap_or_default()
+    };
+    scene.lab.wait_for("every span to be delivered", PATIENCE, || {
+        counted("ended") > 5.0 && (counted("ended") - counted("delivered")).abs() < 0.5
+    })?;
+    scene.lab.wait_for("the stop's span", PATIENCE, || {
+        collector.spans().iter().any(|span| span.get("Name").is_some_and(|name| name == "node.stop"))
+    })?;
+    Ok(())
 }
 
 /// A listener that never takes what the kernel has taken for it.
 fn a_silent_collector(sandbox: Sandbox) -> Outcome {
-    let moves: usize = env::var(MOVES).ok().and_then(|n| n.parse().ok()).unwrap_or(10);
+    let asked = |variable: &str| env::var(variable).ok().and_then(|n| n.parse::<u32>().ok());
+    let (moves, minutes) = (asked(MOVES).unwrap_or(10), asked(MINUTES).unwrap_or(0));
+    let (began, whole) = (Instant::now(), Duration::from_secs(60) * minutes);
     let silent = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))?;
     let scene = Scene::watch(traced(sandbox, 2)?)?;
     let say = |word: &'static str| {
@@ -190,12 +243,17 @@ fn a_silent_collector(sandbox: Sandbox) -> Outcome {
         let (_, home) = scene.moves_to("ha1", FAILOVER, say("ready"))?;
         scene.await_home()?;
         longest = longest.max(away).max(home);
+        let turn = began + whole * (round + 1) / (moves / 2).max(1);
+        scene.lab.wait_for("the next move's turn", whole + PATIENCE, || Instant::now() >= turn)?;
         if round == moves / 10 {
             before = [memory(scene.node("ha1")?)?, memory(scene.node("ha2")?)?];
         }
     }
     let after = [memory(scene.node("ha1")?)?, memory(scene.node("ha2")?)?];
-    eprintln!("{moves} moves, the longest {longest:?}; resident bytes {before:?}, then {after:?}");
+    eprintln!(
+        "{moves} moves in {:?}, the longest {longest:?}; resident bytes {before:?}, then {after:?}",
+        began.elapsed()
+    );
     for (before, after) in before.into_iter().zip(after) {
         assert!(after - before < SPANS_BYTES, "{before} bytes, then {after}");
     }

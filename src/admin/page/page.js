@@ -103,7 +103,7 @@ function plot() {
   }
 }
 
-// ---- Saying something: drain, maint, ready ----
+// ---- Saying something: drain, maint, ready, move ----
 
 let token = '';   // kept nowhere else, and gone with the page
 let meant = null; // what the open dialog asks about
@@ -112,21 +112,35 @@ let room = 0;     // until what was said makes room
 const MEANINGS = {
   drain: { backend: 'It gets no new connections; open ones and probes go on.', node: 'It holds no VIP: another node takes over at once.' },
   maint: { backend: 'It gets no new connections and no probes; open ones go on.', node: 'It holds no VIP: another node takes over at once.' },
+  move: { vip: 'That node takes it over now, and holds it whenever it can. Connections through the old holder end.' },
   ready: { backend: 'It gets connections again once it is up.', node: 'It may hold VIPs again, and takes back those that are its own.' },
 };
 
-function ask({ kind, name, state }) {
+function ask({ kind, name, state, to, home }) {
   meant = { kind, name, state };
   by('ask-title').textContent = `${state} ${name}?`;
   by('ask-meaning').textContent = MEANINGS[state][kind];
-  by('ask-for').parentElement.hidden = state === 'ready';
-  by('ask-for').value = '';
+  const places = state === 'move' ? to.split(' ').filter(Boolean).map((node) => new Option(node)) : [];
+  if (home !== undefined) places.push(new Option('wherever its priority is highest', ''));
+  by('ask-to').replaceChildren(...places);
+  by('ask-to').parentElement.hidden = state !== 'move';
+  // A move that is forgotten about would surprise whoever comes next.
+  by('ask-for').value = state === 'move' ? '10m' : '';
+  timed();
   by('ask').showModal();
 }
 
-async function say({ kind, name, state }, lasting) {
-  const change = { target: { [kind]: name }, state };
+// What ends something said before has no end itself.
+function timed() {
+  by('ask-for').parentElement.hidden = meant.state === 'ready' || (meant.state === 'move' && !by('ask-to').value);
+}
+
+async function say({ kind, name, state }, to, lasting) {
+  const change = { target: { [kind]: name } };
+  if (state === 'move') change.holder = to || null;
+  else change.state = state;
   if (lasting) change.for = lasting;
+  const said = state !== 'move' ? state : to ? `to be on ${to}` : 'wherever its priority is highest';
   try {
     const answer = await fetch('/api/v1/administration', {
       method: 'POST',
@@ -136,7 +150,7 @@ async function say({ kind, name, state }, lasting) {
     });
     const document = await answer.json();
     if (answer.status === 401) operator('');
-    tell(answer.ok ? `${name}: ${state}${lasting ? ` for ${lasting}` : ''}.` : `Refused: ${document.detail}.`, answer.ok);
+    tell(answer.ok ? `${name}: ${said}${lasting ? ` for ${lasting}` : ''}.` : `Refused: ${document.detail}.`, answer.ok);
   } catch {
     tell('No answer: the change may have been made or not.', false);
   }
@@ -170,10 +184,12 @@ function begin() {
     const button = target.closest('button[data-state]');
     if (button) ask(button.dataset);
   });
+  by('ask-to').addEventListener('change', timed);
   by('ask-no').addEventListener('click', () => by('ask').close());
   by('ask-yes').addEventListener('click', () => {
     by('ask').close();
-    say(meant, by('ask-for').value);
+    const lasting = by('ask-for');
+    say(meant, by('ask-to').value, lasting.parentElement.hidden ? '' : lasting.value);
   });
   plot();
   listen();

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 
+use super::operating::{buttons, mover, operating};
 use super::{ICON, SCRIPT, STYLE};
+use crate::admin::administration::Words;
 use crate::admin::events::Numbered;
 use crate::admin::status::{
     AdminState, Backend, Candidate, Health, Member, MemberState, Service, Status, Vip,
@@ -22,6 +24,8 @@ pub(super) struct Shown<'a> {
     pub(super) status: &'a Status,
     /// What this node needs to serve, each with whether it is so.
     pub(super) conditions: &'a [(String, bool)],
+    /// What operators have said that holds.
+    pub(super) words: &'a Words,
     /// Whether there is a token that opens the page's buttons.
     pub(super) operable: bool,
     /// The latest first.
@@ -58,7 +62,7 @@ pub(super) fn document(shown: &Shown<'_>) -> Markup {
                 }
                 main data-latest=(shown.latest) {
                     (troubles(status))
-                    (vips(status, shown.now))
+                    (vips(status, shown.words, shown.now))
                     (nodes(status))
                     @for service in &status.services { (self::service(service, status)) }
                     div.pair {
@@ -113,7 +117,7 @@ fn quoted(sentence: &str) -> Markup {
     }
 }
 
-fn vips(status: &Status, now: Timestamp) -> Markup {
+fn vips(status: &Status, words: &Words, now: Timestamp) -> Markup {
     html! {
         section #vips aria-label="Virtual IPs" {
             @for vip in &status.vips {
@@ -130,6 +134,7 @@ fn vips(status: &Status, now: Timestamp) -> Markup {
                         "here " (vip.state.as_str()) " for " (span(vip.since, now))
                         ", term " (vip.term)
                     }
+                    (mover(vip, words))
                 }
             }
         }
@@ -337,16 +342,6 @@ fn wanted(admin: AdminState) -> Markup {
     }
 }
 
-/// What an operator can say; shown to whoever has given a token.
-fn buttons(kind: &str, name: &str) -> Markup {
-    html! {
-        @for state in [AdminState::Drain, AdminState::Maint, AdminState::Ready] {
-            button type="button" data-kind=(kind) data-name=(name) data-state=(state.as_str())
-                aria-label=(format!("{} {name}", state.as_str())) { (state.as_str()) }
-        }
-    }
-}
-
 fn beliefs(shown: &Shown<'_>) -> Markup {
     let status = shown.status;
     let own = status.members.iter().find(|member| member.own);
@@ -418,38 +413,6 @@ fn event(event: &Numbered) -> Markup {
 /// A value as one reads it.
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// What takes a script to use; it stays hidden without one.
-fn operating(operable: bool) -> Markup {
-    html! {
-        section #operate hidden aria-labelledby="operate-title" {
-            h2 #operate-title { "Operate" }
-            @if operable {
-                form {
-                    label { "Token " input type="password" name="token" autocomplete="off" required; }
-                    button { "Show the buttons" }
-                }
-            } @else {
-                p { "Nothing can be changed from here: this node has no " code { "admin.token_file" } "." }
-            }
-            p #said role="status" {}
-        }
-        dialog #ask aria-labelledby="ask-title" {
-            h2 #ask-title {}
-            p #ask-meaning {}
-            label {
-                "For " select #ask-for {
-                    option value="" { "until something else is said" }
-                    @for lasting in ["10m", "30m", "2h", "8h"] { option value=(lasting) { (lasting) } }
-                }
-            }
-            p.choice {
-                button #ask-no type="button" { "Leave it" }
-                button #ask-yes type="button" { "Do it" }
-            }
-        }
-    }
 }
 
 fn known(value: &str) -> &str {

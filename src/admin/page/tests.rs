@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Map;
 
 use super::*;
+use crate::admin::administration::{Setting, Subject, Word, Words};
 use crate::admin::events::Numbered;
 use crate::admin::status::tests::SAMPLE;
 use crate::admin::status::{Backend, Candidate, Health, Member, MemberState, Status};
@@ -14,11 +15,16 @@ fn status() -> Status {
 }
 
 fn html(status: &Status, events: &[std::rc::Rc<Numbered>]) -> String {
+    html_with(status, &Words::default(), events)
+}
+
+fn html_with(status: &Status, words: &Words, events: &[std::rc::Rc<Numbered>]) -> String {
     let conditions = [("listening".to_owned(), true), ("probed".to_owned(), false)];
     let now = status.vips.first().map_or(Timestamp::UNIX_EPOCH, |vip| vip.since);
     let shown = Shown {
         status,
         conditions: &conditions,
+        words,
         operable: true,
         events,
         latest: 7,
@@ -80,6 +86,32 @@ fn what_others_send_is_text() {
     let page = html(&status, &[std::rc::Rc::new(Numbered { id: 7, document })]);
     assert!(!page.contains("<img src=x") && !page.contains("x onerror=alert(1)>\""), "{page}");
     assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;&quot;"), "{page}");
+}
+
+#[test]
+fn a_vip_can_be_moved_to_whoever_else_could_hold_it_and_home_when_it_was() {
+    let mut status = status();
+    let page = html(&status, &[]);
+    assert!(page.contains("data-to=\"\" disabled title=\"nobody else could hold it\""), "{page}");
+    let candidate = |node: &str, eligible| Candidate { node: node.into(), effective_priority: 100, eligible };
+    status.vips[0].candidates.extend([
+        candidate("ha2", true),
+        candidate("ha3", false),
+        candidate("ha4", true),
+    ]);
+    let page = html(&status, &[]);
+    assert!(page.contains("data-to=\"ha2 ha4\" aria-label=\"move vi_1\""), "{page}");
+    assert!(!page.contains("wanted on"), "{page}");
+    let word = Word {
+        target: Subject::Vip("vi_1".into()),
+        setting: Setting::Holder(Some("ha2".into())),
+        since: status.vips[0].since,
+        expires: None,
+        by: "ha1".into(),
+    };
+    let page = html_with(&status, &Words { words: vec![word] }, &[]);
+    assert!(page.contains("wanted on <strong>ha2</strong>"), "{page}");
+    assert!(page.contains("data-to=\"ha2 ha4\" data-home=\"\""), "{page}");
 }
 
 #[test]

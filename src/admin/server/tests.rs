@@ -97,7 +97,7 @@ fn sources(metrics: fn() -> String) -> Sources {
     });
     let standby = Arc::new(standby);
     Sources {
-        metrics: Box::new(move |_| metrics()),
+        metrics: Box::new(move |_, _| metrics()),
         targets: Box::new(|| targets::groups("myweb", &[("ha1".into(), "192.0.2.1:7781".into())].into())),
         status: Box::new(move || Arc::clone(&standby)),
         alive: Box::new(|| Err("worker 1 is stuck".to_owned())),

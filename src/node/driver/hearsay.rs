@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::Driver;
 use crate::core::{Input, MemberId, MemberState, Verdict};
 use crate::guard::clock;
-use crate::node::directory::{self, Clocks};
+use crate::node::directory::{self, Clocks, Failover};
 use crate::node::targets;
 use crate::peers::gossip::{Directory, Gossip, LEFT, News, STATE};
 use crate::telemetry::{self, Channel, Direction, Event};
@@ -27,6 +27,8 @@ pub(in crate::node) struct Hearsay {
     told: BTreeMap<String, String>,
     /// What each member was last heard to see of each service.
     viewed: BTreeMap<(MemberId, usize), Vec<Verdict>>,
+    /// What each member says of its latest takeover of each VIP.
+    failovers: BTreeMap<(MemberId, usize), Failover>,
     /// Whom gossip has been told of.
     met: BTreeSet<SocketAddr>,
     /// Who has said by gossip what there is to know.
@@ -49,6 +51,11 @@ impl Hearsay {
         if let Some(gossip) = &self.gossip {
             gossip.meet(self.met.difference(&met).copied());
         }
+    }
+
+    /// A member's latest takeover of a VIP, by its own word.
+    pub(super) fn failover(&self, member: MemberId, vip: usize) -> Option<Failover> {
+        self.failovers.get(&(member, vip)).copied()
     }
 }
 
@@ -110,6 +117,13 @@ impl Driver {
                 }
             }
         }
+        let told = directory.members.iter().flat_map(|(name, entry)| {
+            let of = member_id(name);
+            directory::failovers(&entry.values, &self.config).map(move |(vip, told)| ((of, vip), told))
+        });
+        let failovers = told.collect();
+        self.news |= self.hearsay.failovers != failovers;
+        self.hearsay.failovers = failovers;
         let there: BTreeSet<MemberId> = directory.members.keys().map(|name| member_id(name)).collect();
         self.hearsay.viewed.retain(|(id, _), _| there.contains(id));
         let told = directory.members.iter().filter(|(_, entry)| entry.values.contains_key(STATE));
@@ -138,7 +152,12 @@ impl Driver {
         let Some(gossip) = &self.hearsay.gossip else { return };
         let me = member_id(&self.identity.name);
         let admin = targets::reachable(self.config.admin.listen, self.identity.address);
-        let own = directory::own(&self.core, &self.config, me, &self.digest, telemetry::VERSION, admin);
+        let mut own = directory::own(&self.core, &self.config, me, &self.digest, telemetry::VERSION, admin);
+        own.extend(self.vips.iter().enumerate().filter_map(|(at, vip)| {
+            let term = vip.story.taken_over?;
+            let told = Failover { term, trace: self.trace(at, term) };
+            Some(directory::failover(&self.config.vips[at].name, told))
+        }));
         for (key, value) in &own {
             if self.hearsay.told.get(key) != Some(value) {
                 gossip.publish(key.clone(), value.clone());

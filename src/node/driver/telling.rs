@@ -5,11 +5,24 @@ use std::time::Duration;
 use super::Driver;
 use crate::core::{Change, Input, MemberId, MemberState, Message, Time, Transition, Verdict, VipState};
 use crate::guard::clock;
+use crate::node::directory::Failover;
+use crate::proxy::ConnectWatch;
 use crate::telemetry::{Event, FailoverTrace, Part, tell_failover, tell_transition};
 use crate::wire::member_id;
 
 /// A new holder that nobody connects to in this time has no first connection worth telling of.
 const FIRST_CONNECTION: Duration = Duration::from_secs(60);
+
+/// For so long after a takeover connects are named after it: clients that sent into the gap repeat that after 1 and
+/// 3 s.
+const FIRST_MOMENTS: Duration = Duration::from_secs(5);
+
+/// This node has just taken a VIP.
+pub(in crate::node) struct FirstMoments {
+    vip: usize,
+    until: Time,
+    connects: ConnectWatch,
+}
 
 /// What is remembered of a VIP until it can be told.
 #[derive(Default)]
@@ -22,6 +35,8 @@ pub(in crate::node) struct Story {
     taken: Option<(Transition, Option<MemberId>, Time)>,
     /// When the guard was asked to let go.
     letting_go: Option<Time>,
+    /// The term of this node's latest takeover, once the network has been told.
+    pub(super) taken_over: Option<u32>,
     /// This node has taken it, and awaits its first client: the term, since when, and how many it had before.
     awaiting: Option<(u32, Time, u64)>,
 }
@@ -67,8 +82,11 @@ impl Driver {
         let announce = now.since(held_at);
         let total = phases.detect + phases.elect + phases.assign + announce;
         self.metrics.failover_announced(vip, announce, total);
-        let trace = FailoverTrace::of(&self.config.cluster.name, self.name(vip), taken.term).trace;
-        tell_failover(self.name(vip), &taken, announce, &trace.to_string());
+        let connects = ConnectWatch::new(&self.proxy);
+        self.first_moments = Some(FirstMoments { vip, until: now + FIRST_MOMENTS, connects });
+        self.vips[vip].story.taken_over = Some(taken.term);
+        self.news = true;
+        tell_failover(self.name(vip), &taken, announce, &self.trace(vip, taken.term).trace.to_string());
         if let Some(tracing) = &self.tracing {
             let from = from.map(|id| self.member_name(id));
             let (from, to) = (from.as_deref(), Some(self.identity.name.as_str()));
@@ -90,6 +108,17 @@ impl Driver {
             if came || now.since(since) > FIRST_CONNECTION {
                 self.vips[vip].story.awaiting = None;
             }
+        }
+    }
+
+    /// Names the first connects after a takeover after it.
+    pub(super) fn tell_of_first_connects(&mut self, now: Time) {
+        let Some(first) = &mut self.first_moments else { return };
+        for (service, after) in first.connects.look(&self.proxy) {
+            self.metrics.connected_after_failover(service, first.vip, after);
+        }
+        if now > first.until {
+            self.first_moments = None;
         }
     }
 
@@ -152,7 +181,8 @@ impl Driver {
             }
             let (from, to) = (before.map(|id| self.member_name(id)), self.member_name(holder));
             let (from, term) = (from.as_deref(), self.core.elections()[vip].term());
-            Event::VipMoved { vip: self.name(vip), from, to: &to, term }.tell();
+            let trace_id = &self.trace(vip, term).trace.to_string();
+            Event::VipMoved { vip: self.name(vip), from, to: &to, term, trace_id }.tell();
             let me = member_id(&self.identity.name);
             if holder != me
                 && before.is_some_and(|before| before != me)
@@ -199,6 +229,24 @@ impl Driver {
             // Told as stopping.
             (false, Some(_)) => {}
         }
+    }
+
+    /// The trace of the failover that came with an election.
+    pub(super) fn trace(&self, vip: usize, term: u32) -> FailoverTrace {
+        FailoverTrace::of(&self.config.cluster.name, self.name(vip), term)
+    }
+
+    /// The trace of the latest failover of a VIP, by the word of who holds it: none, while that one hasn't said so or
+    /// speaks of an earlier one.
+    pub(super) fn latest_failover(&self, vip: usize, now: Time) -> Option<FailoverTrace> {
+        let holder = self.core.holder(vip, now)?;
+        let told = if holder == member_id(&self.identity.name) {
+            let term = self.vips[vip].story.taken_over?;
+            Failover { term, trace: self.trace(vip, term) }
+        } else {
+            self.hearsay.failover(holder, vip)?
+        };
+        (told.term == self.core.elections()[vip].term()).then_some(told.trace)
     }
 
     fn member_name(&self, id: MemberId) -> String {

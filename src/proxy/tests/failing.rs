@@ -26,6 +26,7 @@ fn a_client_does_not_notice_that_a_backend_refuses() {
     assert_eq!(service.report(), refused);
     let failures = service.counters().services[0].backends[0].connect_failures;
     assert_eq!(failures[ConnectFailure::Refused as usize], 5);
+    assert_eq!(service.counters().services[0].retries, 5);
 }
 
 #[test]

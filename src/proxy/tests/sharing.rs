@@ -17,6 +17,8 @@ fn a_hundred_connections_over_two_workers_are_fifty_for_each_of_two_backends() {
     assert_eq!(counters.services[0].connections, 100);
     assert_eq!(counters.services[0].bytes.sent, 300);
     assert_eq!(counters.services[0].connect_duration.count(), 100);
+    assert_eq!(counters.services[0].lasted.count(), 100);
+    assert_eq!(counters.services[0].retries, 0);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
+
 use super::*;
 use crate::core::{Cause, Phases, Time, Transition, VipState};
 use crate::telemetry::event::{Event, VOCABULARY};
@@ -46,6 +48,32 @@ fn transition(phases: Option<Phases>) -> Transition {
         term: 4,
         phases,
     }
+}
+
+#[test]
+fn own_spans_reach_a_collector_that_came_later_whatever_the_log_shows() {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    // It keeps the provider, whose end would empty the exporter.
+    let tracing = Tracing::of(provider, "myweb", "ha1");
+    let (writer, _guard) = queue(io::sink());
+    let (teller, _events) = Teller::new(Format::Text, false, EnvFilter::new("error"), writer);
+    let (subscriber, spans) = subscriber(teller);
+    let make = |name: &'static str| match name {
+        "early" => drop(tracing::info_span!("early").entered()),
+        "foreign" => drop(tracing::info_span!(target: "hyper::client", "foreign").entered()),
+        _ => drop(tracing::info_span!("own").entered()),
+    };
+    tracing::subscriber::with_default(subscriber, || {
+        make("early");
+        spans.modify(|spans| *spans = Some(tracing.layer())).expect("the log is there");
+        make("foreign");
+        make("own");
+        make("own");
+    });
+    let told = exporter.get_finished_spans().expect("no panic while held");
+    let names: Vec<&str> = told.iter().map(|span| span.name.as_ref()).collect();
+    assert_eq!(names, ["own", "own"]);
 }
 
 #[test]

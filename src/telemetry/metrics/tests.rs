@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::Detail;
 use crate::core::{AdminState, Cause, Phases, Time};
-use crate::telemetry::{BackendSample, ConnectDurations, ServiceSample, VipSample};
+use crate::telemetry::{BackendSample, Durations, ServiceSample, VipSample};
 
 /// A scrape, taken apart.
 #[derive(Default)]
@@ -116,6 +116,7 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_check_up", "gauge"),
         ("chinthe_log_lines_dropped_total", "counter"),
         ("chinthe_events_dropped_total", "counter"),
+        ("chinthe_trace_spans_total", "counter"),
         ("chinthe_cluster_members", "gauge"),
         ("chinthe_vip_damped_members", "gauge"),
         ("chinthe_cluster_expected_members", "gauge"),
@@ -156,6 +157,8 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_service_connections_rejected_total", "counter"),
         ("chinthe_service_bytes_total", "counter"),
         ("chinthe_service_connect_duration_seconds", "histogram"),
+        ("chinthe_service_connect_retries_total", "counter"),
+        ("chinthe_service_connection_duration_seconds", "histogram"),
         ("chinthe_peer_messages_total", "counter"),
         ("chinthe_peer_messages_rejected_total", "counter"),
     ];
@@ -277,6 +280,8 @@ fn a_sample_is_shown_as_it_is() {
     let sample = Sample {
         ready: true,
         config_reload_ok: true,
+        admin_requests: vec![("/metrics", 200, 9)],
+        spans: [8, 7],
         log_lines_dropped: 7,
         events_dropped: 3,
         majority: [3, 2, 3],
@@ -298,9 +303,14 @@ fn a_sample_is_shown_as_it_is() {
             connections_total: 100,
             rejected: vec![("no_backend", 3), ("moon", 1)],
             bytes_out: 9_007_199_254_740_991,
-            connect_durations: ConnectDurations {
+            connect_durations: Durations {
                 buckets: vec![0, 0, 90, 0, 0, 0, 0, 0, 0, 9, 0, 0, 1],
                 sum: Duration::from_millis(1500),
+            },
+            connect_retries: 4,
+            connection_durations: Durations {
+                buckets: vec![5, 0, 0, 0, 0, 0, 0, 1],
+                sum: Duration::from_secs(7200),
             },
             backends: vec![BackendSample {
                 up: true,
@@ -333,6 +343,13 @@ fn a_sample_is_shown_as_it_is() {
     is(r#"chinthe_service_bytes_total{service="myweb",direction="out"}"#, 9_007_199_254_740_991.0);
     is(r#"chinthe_service_connect_duration_seconds_bucket{service="myweb",le="1.0"}"#, 99.0);
     is(r#"chinthe_service_connect_duration_seconds_bucket{service="myweb",le="+Inf"}"#, 100.0);
+    is(r#"chinthe_service_connect_retries_total{service="myweb"}"#, 4.0);
+    is(r#"chinthe_service_connection_duration_seconds_bucket{service="myweb",le="3600.0"}"#, 5.0);
+    is(r#"chinthe_service_connection_duration_seconds_count{service="myweb"}"#, 6.0);
+    is(r#"chinthe_service_connection_duration_seconds_sum{service="myweb"}"#, 7200.0);
+    is(r#"chinthe_admin_requests_total{path="/metrics",code="200"}"#, 9.0);
+    is(r#"chinthe_trace_spans_total{stage="ended"}"#, 8.0);
+    is(r#"chinthe_trace_spans_total{stage="delivered"}"#, 7.0);
     is(r#"chinthe_backend_admin_state{service="myweb",backend="web1",state="drain"}"#, 1.0);
     is(r#"chinthe_backend_admin_state{service="myweb",backend="web1",state="ready"}"#, 0.0);
     is(r#"chinthe_backend_views{service="myweb",backend="web1",verdict="up"}"#, 2.0);
@@ -391,6 +408,32 @@ fn a_takeover_is_an_exemplar_with_the_trace_that_every_node_derives() {
 }
 
 #[test]
+fn a_connect_after_a_takeover_is_an_exemplar_with_the_takeovers_trace() {
+    let metrics = metrics();
+    let ms = Duration::from_millis;
+    metrics.transition(&transition(Some(Phases { detect: ms(150), elect: ms(25), assign: ms(2) })));
+    metrics.connected_after_failover(0, 1, Duration::from_micros(300));
+    // Nobody's: there is no such service, nor such a VIP.
+    metrics.connected_after_failover(7, 1, ms(5));
+    metrics.connected_after_failover(0, 7, ms(5));
+    let counted = ServiceSample {
+        connect_durations: Durations { buckets: vec![0, 1], sum: Duration::from_micros(300) },
+        ..ServiceSample::default()
+    };
+    let sample = Sample { services: vec![counted], ..Sample::default() };
+    let text = metrics.render(Exposition::OpenMetrics, &sample);
+    let trace = FailoverTrace::of("myweb", "vi_2", 4);
+    let wanted = format!(
+        "chinthe_service_connect_duration_seconds_bucket{{service=\"myweb\",le=\"0.0005\"}} 1 \
+         # {{trace_id=\"{}\",span_id=\"{}\"}} 0.0003 ",
+        trace.trace, trace.root
+    );
+    let with: Vec<&str> =
+        text.lines().filter(|line| line.contains("_connect_") && line.contains(" # ")).collect();
+    assert!(with.len() == 1 && with[0].starts_with(&wanted), "{with:?}");
+}
+
+#[test]
 #[expect(clippy::float_cmp, reason = "small whole numbers are exact")]
 fn boards_for_haproxy_and_keepalived_find_their_families_where_that_is_asked_for() {
     let options =
@@ -401,6 +444,7 @@ fn boards_for_haproxy_and_keepalived_find_their_families_where_that_is_asked_for
     let service = ServiceSample {
         up: true,
         connections_total: 7,
+        connect_retries: 2,
         backends: vec![BackendSample {
             up: true,
             weight: 3,
@@ -422,6 +466,7 @@ fn boards_for_haproxy_and_keepalived_find_their_families_where_that_is_asked_for
     is(r#"haproxy_server_status{proxy="myweb",server="web2",state="UP"}"#, 0.0);
     is(r#"haproxy_server_status{proxy="myweb",server="web2",state="DOWN"}"#, 1.0);
     is(r#"haproxy_server_check_failures_total{proxy="myweb",server="web1"}"#, 1.0);
+    is(r#"haproxy_backend_redispatch_warnings_total{proxy="myweb"}"#, 2.0);
     is(r#"haproxy_backend_weight{proxy="myweb"}"#, 3.0);
     let vip = |name: &str| format!(r#"{{iname="{name}",intf="eth1",vrid="0",ip_address="192.0.2.69"}}"#);
     is(&format!("keepalived_vrrp_state{}", vip("vi_1")), 3.0);

@@ -1,6 +1,8 @@
 //! What a failover looks like to a collector, whichever node tells of it.
 
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData};
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData, SpanExporter};
+use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 use crate::core::{Cause, Phases, Time, VipState};
@@ -74,6 +76,50 @@ fn the_phases_follow_each_other_and_fill_the_whole() {
     }
     assert_eq!(named("failover").start_time, named("detect").start_time);
     assert_eq!(named("failover").end_time, named("announce").end_time);
+}
+
+#[test]
+fn the_programs_own_spans_go_the_same_way() {
+    let (tracing, exporter) = node("ha2");
+    let subscriber = tracing_subscriber::Registry::default().with(tracing.layer());
+    tracing::subscriber::with_default(subscriber, || {
+        let outer = tracing::info_span!("admin.change", code = tracing::field::Empty);
+        tracing::info_span!(parent: &outer, "driver.said").in_scope(|| {});
+        outer.record("code", 200);
+    });
+    let spans = told(&exporter);
+    let [inner, outer] = &spans[..] else { panic!("{spans:#?}") };
+    assert_eq!((inner.name.as_ref(), outer.name.as_ref()), ("driver.said", "admin.change"));
+    assert_eq!(inner.parent_span_id, outer.span_context.span_id());
+    assert!(outer.attributes.iter().any(|attribute| attribute.key.as_str() == "code"), "{outer:#?}");
+}
+
+/// What tells of one span, and has it exported so.
+fn telling(exporter: impl SpanExporter + 'static) -> Tracing {
+    let counts = Counts::default();
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(counts.clone())
+        .with_simple_exporter(Counted { exporter, counts: counts.clone() })
+        .build();
+    let tracing = Tracing { counts, ..Tracing::of(provider, "myweb", "ha2") };
+    tracing.observe(&PART, Duration::ZERO);
+    tracing
+}
+
+/// A collector that takes nothing.
+#[derive(Debug)]
+struct Refusing;
+
+impl SpanExporter for Refusing {
+    async fn export(&self, _batch: Vec<SpanData>) -> OTelSdkResult {
+        Err(OTelSdkError::InternalFailure("it is full".into()))
+    }
+}
+
+#[test]
+fn what_a_collector_has_taken_is_counted_beside_what_there_was() {
+    assert_eq!(telling(InMemorySpanExporter::default()).counts(), [1, 1]);
+    assert_eq!(telling(Refusing).counts(), [1, 0]);
 }
 
 #[test]
