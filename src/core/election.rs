@@ -193,7 +193,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) relief: Option<MemberId>,
     /// How many clients' connections are open here to the services that it tracks.
     pub(super) connections: u64,
-    /// Grants have been too short for a beacon for so long that the fence has shut.
+    /// No beacon has left for so long that the fence has shut: this node was late, or its grants too short.
     pub(super) silenced: bool,
     /// Somebody whom the configuration names isn't heard.
     pub(super) missing: bool,
@@ -392,9 +392,11 @@ impl Election {
             return self.look_again(None, around);
         }
         let rank = self.rank(around);
+        // Two that don't hear each other would both take it: one of them looks first.
+        let first = rank == 0 && !around.members.mentions_above(around.me, around.address, now);
         let turn = match successor {
             Some(named) if named == around.me => Turn::Named,
-            None if rank == 0 => Turn::First,
+            None if first => Turn::First,
             Some(_) | None => Turn::Later,
         };
         // Behind an old resignation may stand the word of who has taken the VIP since.

@@ -276,6 +276,19 @@ impl Members {
         })
     }
 
+    /// Whether somebody has lately heard a node with a higher address than this one's, which this node doesn't hear.
+    pub fn mentions_above(&self, me: MemberId, address: IpAddr, now: Time) -> bool {
+        let unheard = |id: MemberId| {
+            self.get(id).is_none_or(|member| member.state(now) == MemberState::Dead && !member.buried)
+        };
+        self.members.values().any(|member| {
+            let lately = member.latest.interval * DEAD_INTERVALS;
+            let above = |heard: &&Heard| heard.member != me && heard.address > address;
+            let mut mentioned = member.latest.heard.iter().filter(above);
+            mentioned.any(|heard| now.since(member.said_at - heard.age) < lately && unheard(heard.member))
+        })
+    }
+
     /// The highest term any member has told of.
     pub fn highest_term(&self, vip: VipId) -> u32 {
         self.members.values().filter_map(|m| m.part(vip)).map(|part| part.term).max().unwrap_or(0)

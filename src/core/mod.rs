@@ -349,15 +349,15 @@ impl Core {
             self.services.iter_mut().for_each(|service| service.forget(member));
             self.outputs.push_back(Output::Forgotten { member, address });
         }
-        let usable = self.services.iter().any(Service::usable);
-        let backends = self.services.iter().any(|s| !s.backends().is_empty());
+        let backends = || self.services.iter().flat_map(Service::backends);
         let facts = readiness::Facts {
             listening: self.services.iter().all(Service::listening),
             round_complete: self.services.iter().all(Service::round_complete),
             peers_heard: self.members.iter().count(),
             peers_gone: self.members.all_gone(now),
             peers_lost: self.members.all_lost(now),
-            backends_usable: !backends || usable,
+            backends_reached: backends().next().is_none() || backends().any(Backend::is_reached),
+            backends_failed: backends().any(Backend::has_failed),
         };
         let was_ready = self.is_ready();
         if self.readiness.update(&facts, now) == readiness::Verdict::Isolated {
@@ -456,7 +456,7 @@ impl Core {
             pin: self.administration.pin(&self.settings.vips[vip].name, now),
             relief: None,
             connections: self.tracked_connections(vip),
-            silenced: self.quorum.is_some() && now >= self.fence_fed_at + self.fence_time(),
+            silenced: now >= self.fence_fed_at + self.fence_time(),
             missing: self.members.fresh(now).count() < self.settings.expected_peers,
             young: self.readiness.is_young(now),
         }
@@ -478,7 +478,7 @@ impl Core {
         let mut elections = std::mem::take(&mut self.elections);
         let mut orders = Orders::default();
         if let Some(election) = elections.get_mut(vip) {
-            let before = election.news();
+            let (before, held) = (election.news(), election.hold_until().is_some());
             act(election, &Surroundings { relief, ..self.surroundings(vip, now) }, &mut orders);
             let news = before != election.news();
             self.revision += u64::from(news);
@@ -486,7 +486,7 @@ impl Core {
             if !orders.resignations.is_empty() {
                 self.let_go_at = Some(now);
             }
-            if orders.outputs.iter().any(|output| matches!(output, Output::Hold { .. })) {
+            if !held && election.hold_until().is_some() {
                 self.fence_fed_at = now;
             }
             for (term, successor) in orders.resignations {

@@ -25,16 +25,23 @@ pub(super) fn place(placement: Placement, vip: VipId, member: MemberId) -> u64 {
     }
 }
 
-/// Who of `others` should be handed one of the VIPs that `me` holds, if anybody: each with how many it holds.
+/// How many of the VIPs that are spread a member holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) member: MemberId,
+    pub(super) held: usize,
+    /// It takes one from a living holder.
+    pub(super) takes: bool,
+}
+
+/// Who of `others` should be handed one of the VIPs that `me` holds, if anybody.
 ///
 /// Only the one that holds the most gives, so that a newcomer isn't given more than its share by many at once.
-pub(super) fn relieved_by(
-    me: (MemberId, usize),
-    others: impl Iterator<Item = (MemberId, usize)> + Clone,
-) -> Option<MemberId> {
-    let most = others.clone().map(|(id, held)| (held, id)).all(|theirs| theirs < (me.1, me.0));
-    let (least, id) = others.map(|(id, held)| (held, id)).min()?;
-    (most && least + 2 <= me.1).then_some(id)
+pub(super) fn relieved_by(me: Share, others: &[Share]) -> Option<MemberId> {
+    let order = |share: &Share| (share.held, share.member);
+    let most = others.iter().all(|other| order(other) < order(&me));
+    let least = others.iter().filter(|other| other.takes).min_by_key(|other| order(other))?;
+    (most && least.held + 2 <= me.held).then_some(least.member)
 }
 
 /// The finalizer of `SplitMix64`: every bit of the result depends on every bit of the argument.
@@ -58,9 +65,9 @@ mod tests {
         members.iter().copied().max_by_key(by_place).expect("somebody")
     }
 
-    fn shares(holders: &BTreeMap<u64, u64>, members: &BTreeSet<u64>) -> Vec<(MemberId, usize)> {
-        let share = |id: &u64| holders.values().filter(|holder| *holder == id).count();
-        members.iter().map(|id| (MemberId(*id), share(id))).collect()
+    fn shares(holders: &BTreeMap<u64, u64>, members: &BTreeSet<u64>) -> Vec<Share> {
+        let held = |id: &u64| holders.values().filter(|holder| *holder == id).count();
+        members.iter().map(|id| Share { member: MemberId(*id), held: held(id), takes: true }).collect()
     }
 
     /// Hands over one VIP at a time until nobody wants to; how many moved.
@@ -68,8 +75,8 @@ mod tests {
         for moved in 0.. {
             let all = shares(holders, members);
             let gift = all.iter().find_map(|me| {
-                let others = all.iter().copied().filter(|other| other.0 != me.0);
-                Some((me.0, relieved_by(*me, others)?))
+                let others: Vec<Share> = all.iter().copied().filter(|other| other != me).collect();
+                Some((me.member, relieved_by(*me, &others)?))
             });
             let Some((from, to)) = gift else { return moved };
             let given = holders.iter().find(|(_, holder)| **holder == from.0).map(|(vip, _)| *vip);
@@ -85,9 +92,18 @@ mod tests {
     #[test]
     fn a_thousand_vips_spread_evenly_over_five_nodes() {
         let members = BTreeSet::from([1, 2, 3, 4, 5]);
-        for (id, share) in shares(&spread(1000, &members), &members) {
-            assert!((150..=250).contains(&share), "{id:?} has {share}");
+        for Share { member, held, .. } in shares(&spread(1000, &members), &members) {
+            assert!((150..=250).contains(&held), "{member:?} has {held}");
         }
+    }
+
+    #[test]
+    fn who_does_not_preempt_is_passed_over_for_who_does() {
+        let share = |id, held, takes| Share { member: MemberId(id), held, takes };
+        let me = share(2, 3, true);
+        assert_eq!(relieved_by(me, &[share(1, 0, false), share(3, 1, true)]), Some(MemberId(3)));
+        assert_eq!(relieved_by(me, &[share(1, 0, false), share(3, 2, true)]), None);
+        assert_eq!(relieved_by(me, &[share(1, 4, false), share(3, 0, true)]), None, "another one has more");
     }
 
     proptest! {
@@ -112,7 +128,7 @@ mod tests {
             let mut more = members.clone();
             more.insert(newcomer);
             let moved = even_out(&mut holders, &more);
-            let shares: Vec<usize> = shares(&holders, &more).into_iter().map(|(_, share)| share).collect();
+            let shares: Vec<usize> = shares(&holders, &more).into_iter().map(|share| share.held).collect();
             let (least, most) = (shares.iter().min().expect("one"), shares.iter().max().expect("one"));
             prop_assert!(most - least <= 1, "{:?}", shares);
             if !members.contains(&newcomer) {

@@ -44,8 +44,10 @@ pub(super) struct Facts {
     pub(super) peers_gone: bool,
     /// So it is, and not all of them said that they would go.
     pub(super) peers_lost: bool,
-    /// Whether a backend is usable from here, or there are none.
-    pub(super) backends_usable: bool,
+    /// Whether a backend is reached from here, or there are none.
+    pub(super) backends_reached: bool,
+    /// Backends aren't reached that were looked at: none is lost by an operator's word.
+    pub(super) backends_failed: bool,
 }
 
 /// What an update came to.
@@ -83,10 +85,10 @@ impl Readiness {
         // A lone node waits for its second: somebody it doesn't know of may speak.
         self.settled |=
             now >= self.settles_at || (self.expected_peers > 0 && facts.peers_heard >= self.expected_peers);
-        self.had_backends |= facts.backends_usable;
+        self.had_backends |= facts.backends_reached;
         self.peers_lost_at = lost_at(self.peers_lost_at, facts.peers_lost, now);
-        self.backends_lost_at =
-            lost_at(self.backends_lost_at, self.had_backends && !facts.backends_usable, now);
+        let lost = self.had_backends && facts.backends_failed && !facts.backends_reached;
+        self.backends_lost_at = lost_at(self.backends_lost_at, lost, now);
         let was_isolated = self.isolated;
         self.isolated = match (self.peers_lost_at, self.backends_lost_at) {
             (Some(peers), Some(backends)) => {
@@ -140,7 +142,8 @@ mod tests {
         peers_heard: 1,
         peers_gone: false,
         peers_lost: false,
-        backends_usable: true,
+        backends_reached: true,
+        backends_failed: false,
     };
 
     const INTERVAL: Duration = Duration::from_millis(100);
@@ -184,7 +187,7 @@ mod tests {
         let no_peers = Facts { peers_gone: true, peers_lost: true, ..GOOD };
         readiness.update(&no_peers, at(1000));
         assert_eq!(readiness.obstacle(), None, "peers alone may be dead");
-        let nothing = Facts { backends_usable: false, ..no_peers };
+        let nothing = Facts { backends_reached: false, backends_failed: true, ..no_peers };
         assert_eq!(readiness.update(&nothing, at(6000)), Verdict::Isolated);
         assert_eq!(readiness.obstacle(), Some(Cause::Isolated));
         let back = Facts { round_complete: false, ..GOOD };
@@ -200,7 +203,17 @@ mod tests {
         readiness.update(&GOOD, at(0));
         let no_peers = Facts { peers_gone: true, peers_lost: true, ..GOOD };
         readiness.update(&no_peers, at(1000));
-        readiness.update(&Facts { backends_usable: false, ..no_peers }, at(20_000));
+        readiness.update(&Facts { backends_reached: false, backends_failed: true, ..no_peers }, at(20_000));
+        assert_eq!(readiness.obstacle(), None);
+    }
+
+    #[test]
+    fn backends_that_operators_take_out_of_use_are_not_lost() {
+        let mut readiness = Readiness::new(1, INTERVAL, Duration::ZERO, at(0));
+        readiness.update(&GOOD, at(0));
+        // In maintenance nobody looks at them: neither reached nor failed.
+        let facts = Facts { peers_gone: true, peers_lost: true, backends_reached: false, ..GOOD };
+        assert_eq!(readiness.update(&facts, at(1000)), Verdict::Unchanged);
         assert_eq!(readiness.obstacle(), None);
     }
 

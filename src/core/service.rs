@@ -196,7 +196,17 @@ impl Backend {
 
     /// Up, not passed over, and wanted.
     pub fn usable(&self) -> bool {
-        self.verdict() == Verdict::Up && !self.passed_over && self.admin == AdminState::Ready
+        self.is_reached() && self.admin == AdminState::Ready
+    }
+
+    /// Up and not passed over, whatever operators want of it.
+    pub fn is_reached(&self) -> bool {
+        self.verdict() == Verdict::Up && !self.passed_over
+    }
+
+    /// Down or passed over: somebody has tried.
+    pub fn has_failed(&self) -> bool {
+        self.verdict() == Verdict::Down || self.passed_over
     }
 
     /// Up and wanted, though a connection to it has failed lately: better than nothing.

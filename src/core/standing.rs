@@ -7,7 +7,7 @@ use super::contract::{Output, Tracked};
 use super::election::Election;
 use super::health::Health;
 use super::message::MemberId;
-use super::placement::{Placement, place, relieved_by};
+use super::placement::{Placement, Share, place, relieved_by};
 use super::priority::{Standing, standing};
 use super::service::{Administered, Service};
 use super::time::Time;
@@ -93,16 +93,21 @@ impl Core {
                 let holds = |e: &&Election| {
                     member.part(e.id()).is_some_and(|p| p.state == VipState::Active || p.claims)
                 };
-                equals.push((id, all().filter(holds).count()));
+                equals.push(Share { member: id, held: all().filter(holds).count(), takes: part.preempt });
             }
         }
-        let to = relieved_by((self.settings.me, held), equals.into_iter())?;
+        let to = relieved_by(Share { member: self.settings.me, held, takes: true }, &equals)?;
         // One at a time, and of all that could go there the one that suits it best.
         let suits = |e: &&Election| place(Placement::Spread, e.id(), to);
         let going = |e: &&Election| e.state() == VipState::Active && e.hold_until().is_none();
+        let pinned_here = |e: &&Election| {
+            let settings = self.settings.vips.iter().find(|settings| settings.id == e.id());
+            settings.is_some_and(|vip| self.administration.pin(&vip.name, now) == Some(self.settings.me))
+        };
         let could = |e: &&Election| {
             let part = self.members.get(to).and_then(|member| member.part(e.id()));
             e.hold_until().is_some()
+                && !pinned_here(e)
                 && part.is_some_and(|p| {
                     p.state == VipState::Backup && p.preempt && p.effective_priority == e.standing().effective
                 })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chinthe::core::{Advertisement, Input, MemberId, Message, Output, Resignation, VipState};
 
 use crate::guard::{Act, Order};
-use crate::machine::{VIP, mac};
+use crate::machine::{mac, vip_id};
 use crate::world::{Arp, Event, Said, World};
 
 /// From one process of a machine to another.
@@ -32,13 +32,14 @@ impl World {
         let now = self.now;
         match output {
             Output::Advertise(advertisement) => {
-                let state = advertisement.vips.first().map_or(VipState::Initialize, |part| part.state);
+                let states: Vec<VipState> = advertisement.vips.iter().map(|part| part.state).collect();
                 let local = self.local(index);
                 let holder = self.machines[index].daemon.as_ref().is_some_and(|d| d.core.may_beacon(local));
-                if let Some(daemon) = &mut self.machines[index].daemon
-                    && daemon.claims.0 != state
-                {
-                    daemon.claims = (state, now);
+                if let Some(daemon) = &mut self.machines[index].daemon {
+                    let claims = daemon.claims.iter_mut().zip(states);
+                    for (claim, state) in claims.filter(|(claim, state)| claim.0 != *state) {
+                        *claim = (state, now);
+                    }
                 }
                 // A holder's beacon is a second way, with luck of its own, and counts for no loss.
                 let beacon = Advertisement { beat: None, ..advertisement.clone() };
@@ -60,29 +61,37 @@ impl World {
             }
             Output::Probe { to } => self.tell(index, to, Message::Probe),
             Output::Send { to, message } => self.tell(index, to, message),
-            Output::Hold { vip: _, until, term } => self.ask(index, Order::Hold { until, term }),
-            Output::Release { vip: _ } => self.ask(index, Order::Release),
-            Output::Announce { vip: _ } => self.order(index, Order::Announce),
-            Output::ProbeAddress { vip: _, mac } => self.ask(index, Order::Probe { mac }),
-            Output::ProbeBackend { service: _, backend } => {
-                let Some(daemon) = &self.machines[index].daemon else { return };
-                let life = daemon.life;
-                let wait = self.random.between(Duration::from_millis(1), Duration::from_millis(5));
-                self.later(wait, Event::Probe { machine: index, life, backend, again: false });
-            }
+            Output::Hold { vip, until, term } => self.ask(index, Order::Hold { vip, until, term }),
+            Output::Release { vip } => self.ask(index, Order::Release { vip }),
+            Output::Announce { vip } => self.order(index, Order::Announce { vip }),
+            Output::ProbeAddress { vip, mac } => self.ask(index, Order::Probe { vip, mac }),
+            Output::ProbeBackend { service: _, backend } => self.probe_soon(index, backend),
             Output::Transition(transition) => {
-                self.judge.transition(now, index);
+                self.judge.transition(now, transition.cause);
+                self.with_judge(|judge, world| judge.taking(world, index, &transition));
                 self.trace.transition(now, index, &transition);
             }
-            Output::RoutesChanged
-            | Output::BackendChanged { .. }
-            | Output::PauseProbes { .. }
-            | Output::AdministrationChanged { .. }
-            | Output::Forgotten { .. } => {}
-            Output::Conflict { vip: _, by } => {
-                self.trace.note(now, || format!("n{} conflict with {by:?}", index + 1));
+            Output::RoutesChanged | Output::BackendChanged { .. } | Output::AdministrationChanged { .. } => {
+                self.stir(index);
+            }
+            Output::PauseProbes { service: _, backend, pause } => {
+                self.stir(index);
+                if !pause {
+                    self.probe_soon(index, backend);
+                }
+            }
+            Output::Forgotten { member, .. } => self.forget_views(index, member),
+            Output::Conflict { vip, by } => {
+                self.trace.note(now, || format!("n{} conflict with {by:?} over vip{}", index + 1, vip + 1));
             }
         }
+    }
+
+    fn probe_soon(&mut self, index: usize, backend: usize) {
+        let Some(daemon) = &self.machines[index].daemon else { return };
+        let life = daemon.life;
+        let wait = self.random.between(Duration::from_millis(1), Duration::from_millis(5));
+        self.later(wait, Event::Probe { machine: index, life, backend, again: false });
     }
 
     fn seal(&mut self, index: usize) -> Option<(u64, u64)> {
@@ -100,7 +109,7 @@ impl World {
     fn ask(&mut self, index: usize, order: Order) {
         let local = self.local(index);
         if let Some(daemon) = &mut self.machines[index].daemon {
-            daemon.owed_since.get_or_insert(local);
+            daemon.asked_guard(local);
         }
         self.order(index, order);
     }
@@ -117,10 +126,13 @@ impl World {
         if !self.machines[index].runs() {
             return;
         }
-        let local = self.local(index);
+        let (now, local) = (self.now, self.local(index));
         let Some(guard) = self.machines[index].guards.iter_mut().find(|g| g.id == id && !g.stopped) else {
             return;
         };
+        if guard.begins_at.is_some_and(|at| now < at) {
+            return;
+        }
         let acts = guard.work(local);
         let deadline = guard.deadline();
         for act in acts {
@@ -141,45 +153,42 @@ impl World {
 
     fn act(&mut self, index: usize, id: u64, act: Act) {
         match act {
-            Act::Arm => {
-                let until = self.local(index) + self.fence;
-                self.machines[index].kernel.arm(until);
-                self.look_at_fence(index, until);
-            }
-            Act::Add => {
+            Act::Arm(vip) => self.arm(index, vip, self.fence),
+            Act::Open { vip, lasting } => self.arm(index, vip, lasting.min(self.fence)),
+            Act::Add(vip) => {
                 let local = self.local(index);
-                let news = !self.machines[index].kernel.has_address();
-                let until = self.machines[index].kernel.add(local, &mut self.random);
+                let news = !self.machines[index].kernel.has_address(vip);
+                let until = self.machines[index].kernel.add(vip, local, &mut self.random);
                 let at = self.machines[index].clock.global(until);
                 self.look_at_lease(index, at);
                 if news {
-                    self.trace.note(self.now, || format!("n{} kernel: address", index + 1));
+                    self.trace.note(self.now, || format!("n{} kernel: address of vip{}", index + 1, vip + 1));
                 }
             }
-            Act::Look => {
-                let open = self.machines[index].kernel.answers();
+            Act::Look(vip) => {
+                let open = self.machines[index].kernel.answers(vip);
                 let guard = self.machines[index].guards.iter_mut().find(|g| g.id == id);
-                for act in guard.map(|guard| guard.looked(open)).unwrap_or_default() {
+                for act in guard.map(|guard| guard.looked(vip, open)).unwrap_or_default() {
                     self.act(index, id, act);
                 }
             }
-            Act::Remove => self.remove_address(index, Some(id)),
-            Act::Announce => {
+            Act::Remove(vip) => self.remove_address(index, vip, Some(id)),
+            Act::Announce(vip) => {
                 // Behind a shut fence it doesn't leave.
-                if self.machines[index].answers() {
+                if self.machines[index].answers(vip) {
                     for to in (0..self.machines.len() + self.clients.len()).filter(|to| *to != index) {
-                        self.transmit(index, to, Arp::Announcement);
+                        self.transmit(index, to, vip, Arp::Announcement);
                     }
                 }
             }
-            Act::Ask(known) => {
+            Act::Ask(vip, known) => {
                 if !self.machines[index].on_network() {
                     return;
                 }
                 for to in (0..self.machines.len()).filter(|to| *to != index) {
-                    self.transmit(index, to, Arp::Question);
+                    self.transmit(index, to, vip, Arp::Question);
                     if known == Some(mac(to)) {
-                        self.transmit(index, to, Arp::Question);
+                        self.transmit(index, to, vip, Arp::Question);
                     }
                 }
             }
@@ -189,8 +198,8 @@ impl World {
                 self.machines[index].last_report_at = at;
                 self.at(at, Event::Report { machine: index, guard: id, report });
             }
-            Act::Resign(term) => {
-                let resignation = Resignation { id: 0, vip: VIP, term, successor: None };
+            Act::Resign(vip, term) => {
+                let resignation = Resignation { id: 0, vip: vip_id(vip), term, successor: None };
                 let said = Rc::new(Said::Guard { id, resignation });
                 // Said again, in case the first gets lost.
                 for _ in 0..3 {
@@ -203,16 +212,22 @@ impl World {
         }
     }
 
-    /// The address is removed by a guard, or by somebody else; the other guards are told by the kernel.
-    pub(crate) fn remove_address(&mut self, index: usize, by: Option<u64>) {
-        if !self.machines[index].kernel.remove(self.now) {
+    fn arm(&mut self, index: usize, vip: usize, lasting: Duration) {
+        let until = self.local(index) + lasting;
+        self.machines[index].kernel.arm(vip, until);
+        self.look_at_fence(index, until);
+    }
+
+    /// An address is removed by a guard, or by somebody else; the other guards are told by the kernel.
+    pub(crate) fn remove_address(&mut self, index: usize, vip: usize, by: Option<u64>) {
+        if !self.machines[index].kernel.remove(vip, self.now) {
             return;
         }
-        self.trace.note(self.now, || format!("n{} kernel: no address", index + 1));
+        self.trace.note(self.now, || format!("n{} kernel: no address of vip{}", index + 1, vip + 1));
         let others = self.machines[index].guards.iter_mut().filter(|g| Some(g.id) != by);
         let ids: Vec<u64> = others
             .map(|guard| {
-                guard.address_removed = true;
+                guard.hear_removed(vip);
                 guard.id
             })
             .collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chinthe::core::{Input, Proof, VipState};
+use chinthe::core::{Input, VipState};
 
 use crate::faults::Fault;
 use crate::machine::{self, Common, member};
@@ -47,10 +47,7 @@ impl Cluster {
     /// Nobody has started yet.
     pub(crate) fn new(nodes: &[Node]) -> Self {
         let (rise, fall) = nodes[0].rise_fall;
-        let interval = Duration::from_millis(100);
-        let (proof, fenced, majority) = (Proof::Answers, false, false);
-        let common =
-            Common { interval, backends: 0, rise, fall, proof, fenced, majority, probe_interval: None };
+        let common = Common { rise, fall, ..Common::plain(Duration::from_millis(100)) };
         let rates = vec![0; nodes.len()];
         let nodes: Vec<machine::Node> = nodes.iter().map(|n| n.node.clone()).collect();
         Self { world: World::new(1, &nodes, &common, &rates, Trace::silent()) }
@@ -143,7 +140,7 @@ impl Cluster {
     /// All nodes whose kernel answers for the address.
     pub(crate) fn holders(&self) -> Vec<usize> {
         let machines = self.world.machines.iter().enumerate();
-        machines.filter(|(_, machine)| machine.answers()).map(|(index, _)| index + 1).collect()
+        machines.filter(|(_, machine)| machine.answers(0)).map(|(index, _)| index + 1).collect()
     }
 
     /// What a node advertises.

@@ -3,15 +3,21 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use chinthe::core::{Core, Input, Time, VipState};
+use chinthe::core::{Core, Election, Input, Time, VipState};
 
 use crate::envelope::Envelope;
+use crate::gossip::Gossip;
+use crate::machine::boot;
 use crate::world::Datagram;
 
 /// Later than this, or than half an interval, counts as a stall.
 pub(crate) const LATE: Duration = Duration::from_millis(15);
-/// A guard that owes an answer for longer is replaced.
-pub(crate) const GUARD_PATIENCE: Duration = Duration::from_secs(1);
+/// A guard that has just been started owes its first word for this long.
+const GUARD_START: Duration = Duration::from_millis(900);
+/// A guard that is lost so soon after it was started is replaced only then.
+const GUARD_AGAIN: Duration = Duration::from_secs(1);
+/// For so long a holder without a guard goes on.
+const SUCCESSION: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for its successors' acknowledgements.
 pub(crate) const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -28,15 +34,21 @@ pub(crate) struct Daemon {
     pub(crate) counter: u64,
     pub(crate) guard: Option<u64>,
     pub(crate) guard_lost: bool,
-    pub(crate) owed_since: Option<Time>,
+    /// When the guard is given up unless it says something, by the machine's clock.
+    guard_due_at: Option<Time>,
+    /// When the one that there is was started, if it isn't the first.
+    guard_begun_at: Option<Time>,
+    /// When there may be another one.
+    guard_again_at: Time,
     pub(crate) reports: VecDeque<Input>,
     pub(crate) datagrams: VecDeque<Datagram>,
     pub(crate) mail: VecDeque<Input>,
+    pub(crate) gossip: Gossip,
     /// What it went to sleep for, by its own clock.
     pub(crate) deadline: Time,
     pub(crate) leaving_since: Option<Time>,
-    /// What it last advertised of the VIP, and since when (the simulation's clock).
-    pub(crate) claims: (VipState, Time),
+    /// What it last advertised of each VIP, and since when (the simulation's clock).
+    pub(crate) claims: Vec<(VipState, Time)>,
     /// When it went from stopped to running, or was started.
     pub(crate) running_since: Time,
 }
@@ -45,7 +57,8 @@ pub(crate) struct Daemon {
 pub(crate) const QUEUE: usize = 2000;
 
 impl Daemon {
-    pub(crate) fn new(life: u64, core: Core, now: Time, local: Time) -> Self {
+    pub(crate) fn new(life: u64, core: Core, machines: usize, now: Time, local: Time) -> Self {
+        let vips = core.elections().len();
         Self {
             life,
             core,
@@ -54,19 +67,82 @@ impl Daemon {
             counter: 0,
             guard: None,
             guard_lost: false,
-            owed_since: None,
+            guard_due_at: None,
+            guard_begun_at: None,
+            guard_again_at: local,
             reports: VecDeque::new(),
             datagrams: VecDeque::new(),
             mail: VecDeque::new(),
+            gossip: Gossip::new(machines, now),
             deadline: local,
             leaving_since: None,
-            claims: (VipState::Initialize, now),
+            claims: vec![(VipState::Initialize, now); vips],
             running_since: now,
         }
     }
 
     pub(crate) fn is_late(&self, local: Time) -> bool {
         local.since(self.deadline) > LATE.max(self.core.interval() / 2)
+    }
+
+    /// The guard was asked for something that it answers.
+    pub(crate) fn asked_guard(&mut self, local: Time) {
+        let patience = self.core.guard_patience();
+        self.guard_due_at.get_or_insert(local + patience);
+    }
+
+    /// It said something.
+    pub(crate) fn heard_guard(&mut self) {
+        self.guard_due_at = None;
+    }
+
+    /// The daemon itself was late: the guard may have been, too.
+    pub(crate) fn watch_guard_afresh(&mut self, local: Time) {
+        let patience = self.core.guard_patience();
+        self.guard_due_at = self.guard_due_at.map(|at| at.max(local + patience));
+    }
+
+    /// Whether there is no guard any more, or one that hangs.
+    pub(crate) fn misses_guard(&self, local: Time) -> bool {
+        self.guard.is_some() && (self.guard_lost || self.guard_due_at.is_some_and(|at| local >= at))
+    }
+
+    /// Gives its guard up. What that held is held on for a while, but not twice in a row.
+    pub(crate) fn lose_guard(&mut self, local: Time) -> Vec<Input> {
+        (self.guard, self.guard_lost, self.guard_due_at) = (None, false, None);
+        let at_once = self.guard_begun_at.is_none_or(|at| local.since(at) >= GUARD_AGAIN);
+        self.guard_again_at = if at_once { local } else { local + GUARD_AGAIN };
+        let elections = self.core.elections().iter().enumerate();
+        let held = elections.filter(|(_, election)| at_once && election.hold_until().is_some());
+        held.map(|(vip, _)| Input::Held { vip, until: local + SUCCESSION }).collect()
+    }
+
+    /// What a successor to its guard inherits, if one is to be started now.
+    pub(crate) fn bequeathes(&self, local: Time) -> Option<Vec<Option<(Time, u32)>>> {
+        let hold = |election: &Election| {
+            let until = election.hold_until().filter(|until| local < *until)?;
+            Some((until, election.term()))
+        };
+        let due = self.guard.is_none() && local >= self.guard_again_at;
+        due.then(|| self.core.elections().iter().map(hold).collect())
+    }
+
+    /// Its guard, from now on; the first one has begun before the daemon does.
+    pub(crate) fn has_guard(&mut self, guard: u64, first: bool, local: Time) {
+        (self.guard, self.guard_lost) = (Some(guard), false);
+        self.guard_due_at = (!first).then_some(local + GUARD_START);
+        self.guard_begun_at = (!first).then_some(local);
+        self.core.set_guard(boot(guard));
+    }
+
+    /// When it wakes if nothing happens, with a core that wants to be told of the time at `deadline`.
+    pub(crate) fn wakes_at(&self, mut deadline: Time) -> Time {
+        if self.guard.is_none() {
+            deadline = deadline.min(self.guard_again_at);
+        } else if let Some(due) = self.guard_due_at {
+            deadline = deadline.min(due);
+        }
+        self.leaving_since.map_or(deadline, |since| deadline.min(since + FAREWELL))
     }
 
     /// It has handed over, or has waited long enough for that.

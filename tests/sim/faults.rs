@@ -6,6 +6,7 @@ use chinthe::core::Input;
 
 use crate::machine::{Common, Node};
 use crate::network::Weather;
+use crate::operators::{self, Command};
 use crate::random::Random;
 use crate::world::{CLIENTS, World};
 
@@ -84,8 +85,21 @@ pub(crate) enum Fault {
         machine: usize,
         backend: usize,
     },
-    /// Somebody else removes the address.
+    /// Somebody else removes the addresses.
     RemoveAddress(usize),
+    /// An operator types a command.
+    Command(Command),
+    /// The thread that gossips dies, or is there again.
+    Gossip {
+        machine: usize,
+        lives: bool,
+    },
+    /// Another file for the next start.
+    Configure {
+        machine: usize,
+        node: Node,
+        config: u64,
+    },
 }
 
 const KINDS: usize = 12;
@@ -121,6 +135,56 @@ impl Faults {
             stay_off[0] = false;
         }
         Self { weather, rates, lateness: Duration::from_millis(lateness), events, heal_at, stay_off }
+    }
+}
+
+impl Faults {
+    /// More of what goes on where nodes gossip: operators' commands, gossip that dies, and a file that differs.
+    pub(crate) fn add_hearsay(&mut self, random: &mut Random, nodes: &[Node], common: &Common) {
+        let end = self.heal_at;
+        self.events.extend(operators::draw(random, nodes.len(), common, end));
+        for machine in 0..nodes.len() {
+            if random.below(8) > 0 {
+                continue;
+            }
+            let at = random.up_to(end);
+            self.events.push((at, Fault::Gossip { machine, lives: false }));
+            self.events.push((at + random.up_to(end), Fault::Gossip { machine, lives: true }));
+        }
+        if random.below(4) == 0 {
+            let machine = random.below(nodes.len());
+            let at = random.up_to(end);
+            self.restart_otherwise(machine, at, random, nodes);
+        }
+        self.events.retain(|(at, _)| *at < end);
+        self.events.sort_by_key(|(at, _)| *at);
+    }
+
+    /// One node is restarted with another file, quickly; sometimes, later, with the same one as the others again.
+    fn restart_otherwise(&mut self, machine: usize, at: Duration, random: &mut Random, nodes: &[Node]) {
+        let before = &nodes[machine];
+        let other = Node {
+            base: 90 + random.below(20) as u8,
+            preempt: before.preempt,
+            service: before.service.and_then(|_| random.pick(&[None, Some(0), Some(-30), Some(20)])),
+            checks: before.checks.iter().map(|(_, reverse)| (random.pick(&[0, -15, 7]), *reverse)).collect(),
+        };
+        let mut again = |at: Duration, node: Node, config: u64| {
+            let in_order = random.coin();
+            let kill = Fault::Kill { machine, daemon: true, guard: false };
+            self.events.extend([
+                (at, Fault::Configure { machine, node, config }),
+                (at, if in_order { Fault::Terminate(machine) } else { kill }),
+            ]);
+            let wait = random.between(Duration::from_millis(5), Duration::from_millis(700));
+            self.events.push((at + wait, Fault::Start(machine)));
+            at + wait
+        };
+        let at = again(at, other, 1);
+        let returns = at.as_millis().is_multiple_of(2);
+        if returns {
+            again(at + Duration::from_millis(1500), before.clone(), 0);
+        }
     }
 }
 
@@ -219,7 +283,7 @@ impl World {
             Fault::Kill { machine, daemon, guard } => self.kill(*machine, *daemon, *guard),
             Fault::PowerOff(machine) => {
                 let machine = &mut self.machines[*machine];
-                machine.kernel.remove(now);
+                machine.kernel.remove_all(now);
                 machine.guards.clear();
                 (machine.daemon, machine.paused, machine.powered) = (None, None, false);
             }
@@ -245,8 +309,13 @@ impl World {
             }
             Fault::RemoveAddress(machine) => {
                 if self.machines[*machine].runs() {
-                    self.remove_address(*machine, None);
+                    (0..self.common.vips).for_each(|vip| self.remove_address(*machine, vip, None));
                 }
+            }
+            Fault::Command(command) => self.command(command),
+            Fault::Gossip { machine, lives } => self.set_gossip(*machine, *lives),
+            Fault::Configure { machine, node, config } => {
+                self.machines[*machine].file = (node.clone(), *config);
             }
         }
         self.judge();
@@ -264,6 +333,7 @@ impl World {
             self.resume(machine);
             self.go_on(machine);
             self.link(machine, true);
+            self.set_gossip(machine, true);
             if *off {
                 self.kill(machine, true, false);
             } else {
@@ -324,8 +394,10 @@ impl World {
         if up {
             here.back_since = self.now;
         }
-        let report = Input::Link { vip: 0, up, mac: crate::machine::mac(machine) };
-        here.guards.iter_mut().for_each(|g| g.link = Some(report.clone()));
+        if self.common.witness == Some(machine) {
+            return;
+        }
+        here.guards.iter_mut().for_each(|g| g.link = Some((up, crate::machine::mac(machine))));
         let guards: Vec<u64> = here.guards.iter().map(|g| g.id).collect();
         for guard in guards {
             self.turn_guard(machine, guard);

@@ -2,14 +2,17 @@
 //!
 //! Each exemption stands with the row of the design's table that grants it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chinthe::core::{Time, VipState};
+use chinthe::core::{AdminState, Cause, Time, Transition, VipState};
 
-use crate::daemon::GUARD_PATIENCE;
 use crate::kernel::{LEASE, SLACK};
+use crate::machine::node_name;
 use crate::world::World;
 
+/// For so long a core goes on when its guard hangs or is gone.
+const GUARD_ABSENT: Duration = Duration::from_secs(1);
 /// A core may claim what its kernel no longer has for as long as its guard's word is on its way.
 const STALE_CLAIM: Duration = Duration::from_millis(10);
 /// No input makes a core ask for more than this, and so much more per machine.
@@ -24,14 +27,16 @@ const ROUND_TRIPS: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
     pub(crate) violations: Vec<(Time, String)>,
-    /// By pair of machines.
+    /// By VIP and pair of machines.
     pairs: Vec<Pair>,
     /// The longest time two answered on one network, with an exemption or not.
     pub(crate) double: Duration,
     whole_since: Vec<Option<Time>>,
-    /// So many answered when it looked last.
-    answering: usize,
+    /// So many answered for each VIP when it looked last.
+    answering: Vec<usize>,
     transitions: Vec<Time>,
+    /// Why anything has moved.
+    pub(crate) causes: BTreeSet<&'static str>,
 }
 
 /// Since when both of two machines answer.
@@ -46,16 +51,36 @@ struct Pair {
 }
 
 impl Judge {
-    pub(crate) fn new(machines: usize) -> Self {
+    pub(crate) fn new(machines: usize, vips: usize) -> Self {
         Self {
-            pairs: vec![Pair::default(); machines * machines],
+            pairs: vec![Pair::default(); vips * machines * machines],
+            answering: vec![0; vips],
             whole_since: vec![None; machines],
             ..Self::default()
         }
     }
 
-    pub(crate) fn transition(&mut self, now: Time, _machine: usize) {
+    pub(crate) fn transition(&mut self, now: Time, cause: Cause) {
         self.transitions.push(now);
+        self.causes.insert(cause.as_str());
+    }
+
+    /// Whoever knows that operators want nothing on it takes nothing, and a witness holds nothing.
+    pub(crate) fn taking(&mut self, world: &World, index: usize, transition: &Transition) {
+        if transition.to != VipState::Active {
+            return;
+        }
+        let local = world.local(index);
+        let daemon = world.machines[index].daemon.as_ref();
+        let drained = daemon.is_some_and(|daemon| {
+            daemon.core.administration().node(&node_name(index), local) != AdminState::Ready
+        });
+        if drained {
+            self.violate(world.now, format!("n{} takes a VIP though it is drained", index + 1));
+        }
+        if world.common.witness == Some(index) {
+            self.violate(world.now, format!("n{} takes a VIP though it is a witness", index + 1));
+        }
     }
 
     pub(crate) fn transitions_since(&self, since: Time) -> usize {
@@ -82,30 +107,31 @@ impl Judge {
 
     /// Looks at the world as it is now.
     pub(crate) fn look(&mut self, world: &World) {
-        let mut answering = 0;
         for (index, machine) in world.machines.iter().enumerate() {
             if machine.is_whole() {
                 self.whole_since[index].get_or_insert(world.now);
             } else {
                 self.whole_since[index] = None;
             }
-            answering += usize::from(machine.answers());
-            self.claim(world, index);
+            self.claims(world, index);
         }
-        if answering > 1 || self.answering > 1 {
-            self.pairs(world);
+        for vip in 0..world.common.vips {
+            let answering = world.machines.iter().filter(|machine| machine.answers(vip)).count();
+            if answering > 1 || self.answering[vip] > 1 {
+                self.pairs(world, vip);
+            }
+            self.answering[vip] = answering;
         }
-        self.answering = answering;
     }
 
-    fn pairs(&mut self, world: &World) {
+    fn pairs(&mut self, world: &World, vip: usize) {
         let machines = world.machines.len();
         for a in 0..machines {
             for b in a + 1..machines {
-                let both = world.machines[a].answers() && world.machines[b].answers();
+                let both = world.machines[a].answers(vip) && world.machines[b].answers(vip);
                 let joined = world.network.joined(a, b);
                 let relayed = both && !joined && (0..machines).any(|c| relays(world, a, c, b));
-                let pair = &mut self.pairs[a * machines + b];
+                let pair = &mut self.pairs[(vip * machines + a) * machines + b];
                 pair.double = (both && joined).then(|| pair.double.unwrap_or(world.now));
                 pair.relayed = relayed.then(|| pair.relayed.unwrap_or(world.now));
                 pair.apart = (both && !joined).then(|| pair.apart.unwrap_or(world.now));
@@ -186,28 +212,32 @@ impl Judge {
     }
 
     /// What a core says that it holds, its kernel has.
-    fn claim(&mut self, world: &World, index: usize) {
+    fn claims(&mut self, world: &World, index: usize) {
         let machine = &world.machines[index];
         let Some(daemon) = machine.daemon.as_ref().filter(|_| machine.daemon_runs()) else { return };
-        if daemon.claims.0 != VipState::Active || machine.kernel.answers() {
-            return;
-        }
-        let since = machine
-            .kernel
-            .without_since
-            .max(daemon.claims.1)
-            .max(daemon.running_since)
-            .max(machine.back_since);
-        // A guard that hangs says nothing until it is replaced.
-        let silent = if machine.is_whole() { Duration::ZERO } else { GUARD_PATIENCE };
-        // Grants that run out starve the fence first: a beacon that they wouldn't outlast doesn't leave.
-        let starved = if world.common.majority { world.common.interval } else { Duration::ZERO };
-        if world.now.since(since) > STALE_CLAIM + silent + starved + world.lateness {
-            let text = format!(
-                "n{} claims an address for which its kernel does not answer since {since:?}",
-                index + 1
-            );
-            self.violate(world.now, text);
+        for (vip, (state, claimed_since)) in daemon.claims.iter().enumerate() {
+            if *state != VipState::Active || machine.kernel.answers(vip) {
+                continue;
+            }
+            let since = machine
+                .kernel
+                .without_since(vip)
+                .max(*claimed_since)
+                .max(daemon.running_since)
+                .max(machine.back_since)
+                // A guard that has just begun says at once what isn't there.
+                .max(self.whole_since[index].unwrap_or(Time::ZERO));
+            // A guard that hangs says nothing until it is replaced.
+            let silent = if machine.is_whole() { Duration::ZERO } else { GUARD_ABSENT };
+            // Grants that run out starve the fence first: a beacon that they wouldn't outlast doesn't leave.
+            let starved = if world.common.majority { world.common.interval } else { Duration::ZERO };
+            if world.now.since(since) > STALE_CLAIM + silent + starved + world.lateness {
+                let text = format!(
+                    "n{} claims an address for which its kernel does not answer since {since:?}",
+                    index + 1
+                );
+                self.violate(world.now, text);
+            }
         }
     }
 }
@@ -227,64 +257,4 @@ fn relays(world: &World, a: usize, third: usize, b: usize) -> bool {
     let machine = &world.machines[third];
     let both = world.network.joined(a, third) && world.network.joined(third, b);
     third != a && third != b && both && machine.daemon_runs() && machine.on_network()
-}
-
-/// Says why `world`, after everything has healed, isn't as it should be; else who holds the VIP.
-pub(crate) fn converged(world: &World) -> Result<Option<usize>, String> {
-    let machines = world.machines.iter().enumerate();
-    let holders: Vec<usize> = machines.filter(|(_, m)| m.answers()).map(|(index, _)| index).collect();
-    let candidates: Vec<(usize, u8)> =
-        (0..world.machines.len()).filter_map(|index| Some((index, stands(world, index)?))).collect();
-    let running = world.machines.iter().filter(|machine| machine.daemon_runs() && machine.link).count();
-    let lacks_majority = world.common.majority && running <= world.machines.len() / 2;
-    let holder = match *holders {
-        [] if candidates.is_empty() || lacks_majority => None,
-        [holder] if lacks_majority => return Err(format!("n{} holds it without a majority", holder + 1)),
-        [] => return Err(format!("nobody holds it, of {candidates:?}")),
-        [holder] => Some(holder),
-        _ => return Err(format!("{holders:?} hold it")),
-    };
-    if let Some(holder) = holder {
-        let Some((_, mine)) = candidates.iter().find(|(index, _)| *index == holder) else {
-            return Err(format!("n{} holds it and must not", holder + 1));
-        };
-        let preempts = |index: usize, priority| priority == 255 || world.machines[index].node.preempt;
-        let better = candidates.iter().find(|(index, theirs)| theirs > mine && preempts(*index, *theirs));
-        if let Some((better, _)) = better {
-            return Err(format!("n{} holds it, not n{}", holder + 1, better + 1));
-        }
-    }
-    for (index, machine) in world.machines.iter().enumerate() {
-        let Some(daemon) = &machine.daemon else { continue };
-        let (seen, active) = (
-            daemon.core.holder(0, world.local(index)),
-            daemon.core.elections()[0].state() == VipState::Active,
-        );
-        if seen != holder.map(crate::machine::member) || active != (holder == Some(index)) {
-            return Err(format!("n{} sees {seen:?} as the holder, not {holder:?}", index + 1));
-        }
-    }
-    Ok(holder)
-}
-
-/// With what priority a machine stands, by what is true rather than by what its core believes.
-fn stands(world: &World, index: usize) -> Option<u8> {
-    use chinthe::core::priority::standing;
-    let machine = &world.machines[index];
-    if !machine.daemon_runs() || !machine.link {
-        return None;
-    }
-    // Somebody has removed the address there again and again: for a while it stands back.
-    let barred = |daemon: &crate::daemon::Daemon| daemon.core.elections()[0].is_barred(world.local(index));
-    if machine.daemon.as_ref().is_some_and(barred) {
-        return None;
-    }
-    let service = machine.reaches.iter().zip(&world.backends).any(|(reaches, serves)| *reaches && *serves);
-    let service =
-        machine.node.service.map(|w| crate::machine::weight_of(w, false).contribution(Some(service)));
-    let checks = machine.node.checks.iter().zip(&machine.checks).map(|((weight, reverse), well)| {
-        crate::machine::weight_of(*weight, *reverse).contribution(Some(*well))
-    });
-    let standing = standing(machine.node.base, service.into_iter().chain(checks));
-    standing.eligible.then_some(standing.effective)
 }

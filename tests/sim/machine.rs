@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use chinthe::core::priority::Weight;
 use chinthe::core::{
-    Boot, Core, Mac, MemberId, Proof, ServiceSettings, Settings, Terms, Time, Tracked, VipId, VipSettings,
+    Boot, Core, Mac, MemberId, Placement, Proof, ServiceSettings, Settings, Terms, Time, Tracked, VipId,
+    VipSettings,
 };
 
 use crate::clock::Clock;
@@ -13,13 +14,20 @@ use crate::daemon::Daemon;
 use crate::guard::Guard;
 use crate::kernel::Kernel;
 
-/// The one VIP.
-pub(crate) const VIP: VipId = VipId(1);
-
 /// What all nodes are configured with.
 #[derive(Debug, Clone)]
 pub(crate) struct Common {
     pub(crate) interval: Duration,
+    /// How many VIPs there are, all configured alike.
+    pub(crate) vips: usize,
+    pub(crate) placement: Placement,
+    /// Hand-backs that repeat have to wait.
+    pub(crate) damped: bool,
+    pub(crate) preempt_delay: Duration,
+    /// Only votes, and holds nothing.
+    pub(crate) witness: Option<usize>,
+    /// How often nodes gossip, if they do.
+    pub(crate) gossip: Option<Duration>,
     /// Backends of the one service; there is none when this is 0.
     pub(crate) backends: usize,
     /// Of the service's probes and of the checks.
@@ -35,8 +43,31 @@ pub(crate) struct Common {
     pub(crate) probe_interval: Option<Duration>,
 }
 
+impl Common {
+    /// One VIP, nothing behind it, and scripts or nobody to say what is well.
+    pub(crate) fn plain(interval: Duration) -> Self {
+        Self {
+            interval,
+            vips: 1,
+            placement: Placement::Address,
+            // A scripted cluster's nodes come and go all the time.
+            damped: false,
+            preempt_delay: Duration::ZERO,
+            witness: None,
+            gossip: None,
+            backends: 0,
+            rise: 1,
+            fall: 1,
+            proof: Proof::Answers,
+            fenced: false,
+            majority: false,
+            probe_interval: None,
+        }
+    }
+}
+
 /// What one node is configured with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
     pub(crate) base: u8,
     pub(crate) preempt: bool,
@@ -49,7 +80,13 @@ pub(crate) struct Node {
 /// One machine.
 #[derive(Debug)]
 pub(crate) struct Machine {
+    /// What its daemon runs with, and which of the configurations that is: equal ones have equal numbers.
     pub(crate) node: Node,
+    pub(crate) config: u64,
+    /// What its file says, for the next start.
+    pub(crate) file: (Node, u64),
+    /// How far its wall clock is ahead of the others', in milliseconds.
+    pub(crate) skew: i64,
     pub(crate) clock: Clock,
     pub(crate) powered: bool,
     /// Since when it is paused as a whole, and whether its clock stands still meanwhile.
@@ -79,12 +116,15 @@ impl Machine {
             checks: vec![true; node.checks.len()],
             reaches: vec![true; common.backends],
             node: node.clone(),
+            config: 0,
+            file: (node.clone(), 0),
+            skew: 0,
             clock,
             powered: true,
             paused: None,
             link: true,
             back_since: Time::ZERO,
-            kernel: Kernel::new(common.fenced),
+            kernel: Kernel::new(common.fenced, common.vips),
             lease_look: None,
             daemon: None,
             guards: Vec::new(),
@@ -102,9 +142,9 @@ impl Machine {
         self.runs() && self.link
     }
 
-    /// Whether a question who has the VIP gets an answer from here.
-    pub(crate) fn answers(&self) -> bool {
-        self.on_network() && self.kernel.answers()
+    /// Whether a question who has a VIP gets an answer from here.
+    pub(crate) fn answers(&self, vip: usize) -> bool {
+        self.on_network() && self.kernel.answers(vip)
     }
 
     pub(crate) fn daemon_runs(&self) -> bool {
@@ -114,44 +154,77 @@ impl Machine {
     /// Daemon and guard run, and belong together.
     pub(crate) fn is_whole(&self) -> bool {
         let guard = self.daemon.as_ref().and_then(|d| d.guard);
-        self.daemon_runs() && guard.is_some_and(|id| self.guards.iter().any(|g| g.id == id && !g.stopped))
+        self.daemon_runs()
+            && guard.is_some_and(|id| {
+                self.guards.iter().any(|g| g.id == id && !g.stopped && g.begins_at.is_none())
+            })
     }
 }
 
-pub(crate) fn settings(index: usize, nodes: usize, node: &Node, common: &Common) -> Settings {
+/// What a node's core knows at its start.
+fn settings(index: usize, nodes: usize, node: &Node, common: &Common) -> Settings {
+    let witness = common.witness == Some(index);
     let checks = node.checks.iter().enumerate();
     let checks = checks.map(|(i, (weight, reverse))| (Tracked::Check(i), weight_of(*weight, *reverse)));
     let service = node.service.map(|weight| (Tracked::Service(0), weight_of(weight, false)));
-    let services = (common.backends > 0).then_some(ServiceSettings {
-        name: "service".into(),
-        backends: (0..common.backends).map(|n| format!("b{n}")).collect(),
+    let track: Vec<_> = service.into_iter().chain(checks).filter(|_| !witness).collect();
+    let services = (common.backends > 0 && !witness).then_some(ServiceSettings {
+        name: SERVICE.into(),
+        backends: (0..common.backends).map(backend_name).collect(),
         interval: Duration::from_secs(2),
         rise: common.rise,
         fall: common.fall,
     });
+    let vip = |vip: usize| VipSettings {
+        id: vip_id(vip),
+        base_priority: if witness { 1 } else { node.base },
+        advertisement_interval: common.interval,
+        name: vip_name(vip),
+        terms: Terms {
+            preempt: node.preempt,
+            preempt_delay: common.preempt_delay,
+            damped: common.damped,
+            placement: common.placement,
+            ..Terms::default()
+        },
+        proof: common.proof,
+        track: track.clone(),
+    };
     Settings {
         me: member(index),
-        name: format!("n{}", index + 1),
+        name: node_name(index),
         address: address(index),
         version: String::new(),
-        sync_patience: Duration::ZERO,
+        sync_patience: if common.gossip.is_some() { SYNC_PATIENCE } else { Duration::ZERO },
         config: [0; 8],
         majority_of: common.majority.then_some(nodes as u16),
-        witness: false,
+        witness,
         expected_peers: nodes - 1,
-        vips: vec![VipSettings {
-            id: VIP,
-            base_priority: node.base,
-            advertisement_interval: common.interval,
-            name: "vip".into(),
-            // A scripted cluster's nodes come and go all the time.
-            terms: Terms { preempt: node.preempt, damped: false, ..Terms::default() },
-            proof: common.proof,
-            track: service.into_iter().chain(checks).collect(),
-        }],
+        vips: (0..common.vips).map(vip).collect(),
         services: services.into_iter().collect(),
-        checks: vec![(common.rise, common.fall); node.checks.len()],
+        checks: if witness { Vec::new() } else { vec![(common.rise, common.fall); node.checks.len()] },
     }
+}
+
+/// The one service's name.
+pub(crate) const SERVICE: &str = "service";
+/// How long a starting node waits for what the others know.
+const SYNC_PATIENCE: Duration = Duration::from_secs(2);
+
+pub(crate) fn backend_name(backend: usize) -> String {
+    format!("b{backend}")
+}
+
+pub(crate) fn node_name(index: usize) -> String {
+    format!("n{}", index + 1)
+}
+
+pub(crate) fn vip_name(vip: usize) -> String {
+    format!("vip{}", vip + 1)
+}
+
+pub(crate) fn vip_id(vip: usize) -> VipId {
+    VipId(vip as u64 + 1)
 }
 
 pub(crate) fn weight_of(weight: i16, reverse: bool) -> Weight {

@@ -1,20 +1,24 @@
 //! Whole clusters of cores on one virtual clock: what the steady state is, and what never happens on the way.
 
 mod acts;
+mod adoption;
 mod client;
 mod clock;
 mod cluster;
 mod daemon;
 mod envelope;
 mod faults;
+mod gossip;
 mod guard;
 mod judge;
 mod judged;
 mod kernel;
 mod machine;
 mod network;
+mod operators;
 mod random;
 mod run;
+mod settled;
 mod sweep;
 mod trace;
 mod vectors;

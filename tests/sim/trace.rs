@@ -59,12 +59,13 @@ impl Trace {
     }
 
     pub(crate) fn transition(&mut self, at: Time, machine: usize, transition: &Transition) {
-        self.mix(transition.to as u64 + 7 * u64::from(transition.term));
+        self.mix(transition.to as u64 + 7 * u64::from(transition.term) + 1000 * transition.vip as u64);
         self.note(at, || {
-            let Transition { from, to, cause, priority, term, .. } = transition;
+            let Transition { vip, from, to, cause, priority, term, .. } = transition;
             format!(
-                "n{}: {} -> {} ({}), priority {priority}, term {term}",
+                "n{}, vip{}: {} -> {} ({}), priority {priority}, term {term}",
                 machine + 1,
+                vip + 1,
                 from.as_str(),
                 to.as_str(),
                 cause.as_str()

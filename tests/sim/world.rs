@@ -9,8 +9,9 @@ use chinthe::core::{Input, Message, Resignation, Time};
 
 use crate::client::{Client, Question};
 use crate::clock::Clock;
-use crate::daemon::{Daemon, FAREWELL, GUARD_PATIENCE, QUEUE};
+use crate::daemon::{Daemon, QUEUE};
 use crate::envelope::Opened;
+use crate::gossip::Rumour;
 use crate::guard::{Guard, Order};
 use crate::judge::Judge;
 use crate::machine::{Common, Machine, Node, address, boot, core, mac, member, number};
@@ -22,17 +23,21 @@ pub(crate) const CLIENTS: usize = 2;
 /// No run has as many events, unless somebody asks or answers without end.
 const RESTLESS: u64 = 3_000_000;
 const CLIENT_LOOKS: Duration = Duration::from_millis(250);
+const GOSSIP: u64 = 0x6055_1b00;
 
 /// Everything there is.
 pub(crate) struct World {
     pub(crate) now: Time,
     pub(crate) random: Random,
+    /// Gossip's own luck: with it or without, a seed's packets are the same.
+    pub(crate) chance: Random,
     pub(crate) common: Common,
     /// For how long one beacon keeps a VIP alive.
     pub(crate) fence: Duration,
     pub(crate) network: Network,
     pub(crate) machines: Vec<Machine>,
-    pub(crate) clients: Vec<Client>,
+    /// What each client believes of each VIP.
+    pub(crate) clients: Vec<Vec<Client>>,
     /// Whether each backend serves.
     pub(crate) backends: Vec<bool>,
     /// Wake-ups are late by this much now and then.
@@ -75,7 +80,24 @@ pub(crate) enum Event {
     Arp {
         to: usize,
         from: usize,
+        vip: usize,
         packet: Arp,
+    },
+    /// Gossip between two machines.
+    Rumour {
+        to: usize,
+        from: usize,
+        rumour: Rumour,
+    },
+    /// A node's gossip is due to talk to somebody.
+    GossipTick {
+        machine: usize,
+        life: u64,
+    },
+    /// A node's gossip is due to publish what is new.
+    GossipWrite {
+        machine: usize,
+        life: u64,
     },
     Order {
         machine: usize,
@@ -87,7 +109,7 @@ pub(crate) enum Event {
         guard: u64,
         report: Input,
     },
-    /// From any other thread of the daemon: probes, checks, the proxy, and whatever gossip will bring.
+    /// From any other thread of the daemon: probes, checks, the proxy, operators.
     Mail {
         machine: usize,
         life: u64,
@@ -118,10 +140,6 @@ pub(crate) enum Event {
     GuardLost {
         machine: usize,
         guard: u64,
-    },
-    GuardReady {
-        machine: usize,
-        life: u64,
     },
     ClientLooks(usize),
 }
@@ -162,14 +180,16 @@ impl World {
             .collect();
         let machines: Vec<Machine> =
             nodes.iter().zip(clocks).map(|(node, clock)| Machine::new(node, common, clock)).collect();
-        let clients = (0..CLIENTS).map(|_| Client::new(&mut random)).collect();
+        let mut client = || (0..common.vips).map(|_| Client::new(&mut random)).collect();
+        let clients = (0..CLIENTS).map(|_| client()).collect();
         let mut world = Self {
             now: Time::from_nanos(1_000_000_000),
             network: Network::new(machines.len() + CLIENTS),
-            judge: Judge::new(machines.len()),
+            judge: Judge::new(machines.len(), common.vips),
             backends: vec![true; common.backends],
             fence: core(0, nodes.len(), &nodes[0], common, Time::ZERO).fence_time(),
             common: common.clone(),
+            chance: Random::new(seed ^ GOSSIP),
             random,
             machines,
             clients,
@@ -229,8 +249,13 @@ impl World {
     }
 
     pub(crate) fn judge(&mut self) {
+        self.with_judge(Judge::look);
+    }
+
+    /// Has the judge look at the world that it is a part of.
+    pub(crate) fn with_judge(&mut self, look: impl FnOnce(&mut Judge, &Self)) {
         let mut judge = std::mem::take(&mut self.judge);
-        judge.look(self);
+        look(&mut judge, self);
         self.judge = judge;
     }
 
@@ -242,10 +267,16 @@ impl World {
             return;
         }
         let life = self.new_life();
+        let (node, config) = self.machines[index].file.clone();
+        (self.machines[index].node, self.machines[index].config) = (node, config);
         let core = core(index, self.machines.len(), &self.machines[index].node, &self.common, local);
         self.trace.note(self.now, || format!("n{} starts, life {life}", index + 1));
-        self.machines[index].daemon = Some(Daemon::new(life, core, self.now, local));
+        self.machines[index].daemon = Some(Daemon::new(life, core, self.machines.len(), self.now, local));
         self.start_guard(index);
+        self.start_gossip(index);
+        if self.common.witness == Some(index) {
+            return self.turn_daemon(index);
+        }
         if self.common.backends > 0 {
             self.handle(index, Input::Listening { service: 0, listening: true });
         }
@@ -263,20 +294,29 @@ impl World {
         self.turn_daemon(index);
     }
 
-    /// A new guard removes what an earlier life left, and says how the link is.
-    pub(crate) fn start_guard(&mut self, index: usize) {
-        let id = self.new_life();
-        let local = self.local(index);
-        self.machines[index].kernel.remove(self.now);
-        let mut guard = Guard::new(id, local);
-        let up = self.machines[index].link;
-        guard.link = Some(Input::Link { vip: 0, up, mac: mac(index) });
+    /// A daemon's first guard has removed what an earlier life left, and says how the link is.
+    fn start_guard(&mut self, index: usize) {
+        let (id, local) = (self.new_life(), self.local(index));
+        self.machines[index].kernel.remove_all(self.now);
+        self.begin_guard(index, Guard::new(id, self.common.vips, local), true);
+    }
+
+    /// A guard that takes the place of one that was lost: it takes orders at once, and begins in a moment.
+    fn replace_guard(&mut self, index: usize, inherits: &[Option<(Time, u32)>]) {
+        self.trace.note(self.now, || format!("n{} starts another guard, for {inherits:?}", index + 1));
+        let (id, local) = (self.new_life(), self.local(index));
+        let at = self.now + self.random.between(Duration::from_millis(2), Duration::from_millis(8));
+        self.begin_guard(index, Guard::successor(id, inherits, at, local), false);
+        self.at(at, Event::WakeGuard { machine: index, guard: id });
+    }
+
+    fn begin_guard(&mut self, index: usize, mut guard: Guard, first: bool) {
+        let (id, local) = (guard.id, self.local(index));
+        // A witness has no VIP's interface.
+        guard.link = (self.common.witness != Some(index)).then_some((self.machines[index].link, mac(index)));
         self.machines[index].guards.push(guard);
         if let Some(daemon) = &mut self.machines[index].daemon {
-            daemon.guard = Some(id);
-            daemon.guard_lost = false;
-            daemon.owed_since = None;
-            daemon.core.set_guard(boot(id));
+            daemon.has_guard(id, first, local);
         }
         self.turn_guard(index, id);
     }
@@ -297,7 +337,10 @@ impl World {
                     self.turn_daemon(to);
                 }
             }
-            Event::Arp { to, from, packet } => self.arp(to, from, packet),
+            Event::Arp { to, from, vip, packet } => self.arp(to, from, vip, packet),
+            Event::Rumour { to, from, rumour } => self.hear_rumour(to, from, rumour),
+            Event::GossipTick { machine, life } => self.gossip(machine, life),
+            Event::GossipWrite { machine, life } => self.publish(machine, life),
             Event::Order { machine, guard, order } => {
                 if let Some(guard) = self.guard(machine, guard) {
                     guard.orders.push_back(order);
@@ -350,13 +393,6 @@ impl World {
                     self.turn_daemon(machine);
                 }
             }
-            Event::GuardReady { machine, life } => {
-                if self.lives_on(machine, life) && self.machines[machine].powered {
-                    self.start_guard(machine);
-                    let gone = chinthe::core::Cause::GuardLost;
-                    self.mail(machine, life, Input::LetGo { vip: 0, cause: gone });
-                }
-            }
             Event::ClientLooks(client) => {
                 self.client_looks(client);
                 self.later(CLIENT_LOOKS, Event::ClientLooks(client));
@@ -387,13 +423,14 @@ impl World {
         }
     }
 
-    fn arp(&mut self, to: usize, from: usize, packet: Arp) {
+    fn arp(&mut self, to: usize, from: usize, vip: usize, packet: Arp) {
         let machines = self.machines.len();
         if to >= machines {
+            let client = &mut self.clients[to - machines][vip];
             match packet {
                 Arp::Question => {}
-                Arp::Answer => self.clients[to - machines].answered(from, self.now),
-                Arp::Announcement => self.clients[to - machines].announced(from, self.now),
+                Arp::Answer => client.answered(from, self.now),
+                Arp::Announcement => client.announced(from, self.now),
             }
             return;
         }
@@ -401,13 +438,13 @@ impl World {
             return;
         }
         if packet == Arp::Question {
-            if self.machines[to].answers() {
-                self.transmit(to, from, Arp::Answer);
+            if self.machines[to].answers(vip) {
+                self.transmit(to, from, vip, Arp::Answer);
             }
             return;
         }
         for at in 0..self.machines[to].guards.len() {
-            self.machines[to].guards[at].hear(mac(from));
+            self.machines[to].guards[at].hear(vip, mac(from));
             let id = self.machines[to].guards[at].id;
             self.turn_guard(to, id);
         }
@@ -415,18 +452,20 @@ impl World {
 
     fn client_looks(&mut self, client: usize) {
         let from = self.machines.len() + client;
-        match self.clients[client].question(self.now) {
-            None => {}
-            Some(Question::Machine(to)) => self.transmit(from, to, Arp::Question),
-            Some(Question::Everybody) => {
-                (0..self.machines.len()).for_each(|to| self.transmit(from, to, Arp::Question));
+        for vip in 0..self.common.vips {
+            match self.clients[client][vip].question(self.now) {
+                None => {}
+                Some(Question::Machine(to)) => self.transmit(from, to, vip, Arp::Question),
+                Some(Question::Everybody) => {
+                    (0..self.machines.len()).for_each(|to| self.transmit(from, to, vip, Arp::Question));
+                }
             }
         }
     }
 
-    pub(crate) fn transmit(&mut self, from: usize, to: usize, packet: Arp) {
+    pub(crate) fn transmit(&mut self, from: usize, to: usize, vip: usize, packet: Arp) {
         for wait in self.network.carry(from, to, &mut self.random).into_iter().flatten() {
-            self.later(wait, Event::Arp { to, from, packet });
+            self.later(wait, Event::Arp { to, from, vip, packet });
         }
     }
 
@@ -496,10 +535,11 @@ impl World {
         let local = self.local(index);
         if self.with(index, |d| d.is_late(local)) {
             self.trace.note(self.now, || format!("n{} was late", index + 1));
+            self.with(index, |d| d.watch_guard_afresh(local));
             self.handle(index, Input::Stalled);
         }
         while let Some(report) = self.with(index, |d| d.reports.pop_front()) {
-            self.with(index, |d| d.owed_since = None);
+            self.with(index, Daemon::heard_guard);
             self.handle(index, report);
         }
         while let Some(datagram) = self.with(index, |d| d.datagrams.pop_front()) {
@@ -511,17 +551,18 @@ impl World {
             }
             self.handle(index, input);
         }
-        self.deadline(index, local);
-        self.watch_guard(index, local);
+        self.sync(index);
+        let mut deadline = self.deadline(index, local);
+        if self.watch_guard(index, local) {
+            deadline = self.with(index, |d| d.core.next_deadline(local));
+        }
         if self.with(index, |d| d.is_done(local)) {
             self.trace.note(self.now, || format!("n{} has stopped", index + 1));
+            self.leave_gossip(index);
             return self.end_daemon(index);
         }
         let deadline = self.with(index, |d| {
-            d.deadline = d.core.next_deadline(local);
-            if let Some(since) = d.leaving_since {
-                d.deadline = d.deadline.min(since + FAREWELL);
-            }
+            d.deadline = d.wakes_at(deadline);
             d.deadline
         });
         self.wake_at(index, deadline);
@@ -543,31 +584,38 @@ impl World {
         }
     }
 
-    /// A deadline that is due is told once; a second one at the same moment must change something.
-    fn deadline(&mut self, index: usize, local: Time) {
+    /// A deadline that is due is told once; a second one at the same moment must change something. The next one.
+    fn deadline(&mut self, index: usize, local: Time) -> Time {
         for _ in 0..3 {
-            if self.with(index, |d| d.core.next_deadline(local)) > local {
-                return;
+            let deadline = self.with(index, |d| d.core.next_deadline(local));
+            if deadline > local {
+                return deadline;
             }
             self.handle(index, Input::Deadline);
         }
-        if self.with(index, |d| d.core.next_deadline(local)) <= local {
+        let deadline = self.with(index, |d| d.core.next_deadline(local));
+        if deadline <= local {
             self.judge.busy(self.now, index);
         }
+        deadline
     }
 
-    fn watch_guard(&mut self, index: usize, local: Time) {
-        let (hung, life, guard) = self.with(index, |d| {
-            let hung = d.owed_since.is_some_and(|since| local.since(since) > GUARD_PATIENCE);
-            (d.guard.is_some() && (hung || d.guard_lost), d.life, d.guard)
-        });
-        if hung {
-            self.trace.note(self.now, || format!("n{} replaces its guard", index + 1));
+    /// Replaces a guard that is lost; true when there was anything to do.
+    fn watch_guard(&mut self, index: usize, local: Time) -> bool {
+        let lost = self.with(index, |d| d.misses_guard(local));
+        if lost {
+            self.trace.note(self.now, || format!("n{} gives its guard up", index + 1));
+            let guard = self.with(index, |d| d.guard);
             self.machines[index].guards.retain(|g| Some(g.id) != guard);
-            self.with(index, |d| d.guard = None);
-            let wait = self.random.between(Duration::from_millis(2), Duration::from_millis(8));
-            self.later(wait, Event::GuardReady { machine: index, life });
+            for held in self.with(index, |d| d.lose_guard(local)) {
+                self.handle(index, held);
+            }
         }
+        let inherits = self.with(index, |d| d.bequeathes(local));
+        if let Some(inherits) = &inherits {
+            self.replace_guard(index, inherits);
+        }
+        lost || inherits.is_some()
     }
 
     fn receive(&mut self, index: usize, datagram: Datagram) {

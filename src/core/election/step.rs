@@ -207,7 +207,9 @@ impl Election {
                 if let Some(cause) = self.obstacle(around) {
                     self.release(self.best_candidate(around, |_, _| true), cause, now, out)
                 } else if around.grants.are_over(now + AHEAD) || around.silenced {
-                    self.release(None, Cause::NoMajority, now, out)
+                    let alone = around.grants.are_unneeded();
+                    let cause = if alone { Cause::HoldExpired } else { Cause::NoMajority };
+                    self.release(None, cause, now, out)
                 } else if now >= until {
                     self.release(None, Cause::HoldExpired, now, out)
                 } else if let Some(other) = self.heard_holder(around) {

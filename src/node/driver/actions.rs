@@ -45,7 +45,10 @@ impl Driver {
             Output::ProbeBackend { service, backend } => self.prober.probe(service, backend),
             Output::PauseProbes { service, backend, pause } => self.prober.pause(service, backend, pause),
             Output::AdministrationChanged { .. } => self.news = true,
-            Output::Forgotten { address, .. } => self.peers.forget(address),
+            Output::Forgotten { member, address } => {
+                self.forget_views(member);
+                self.peers.forget(address);
+            }
             Output::Conflict { vip, by } => self.conflict(vip, by),
             Output::Transition(transition) => {
                 self.metrics.transition(&transition);

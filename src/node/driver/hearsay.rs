@@ -95,13 +95,7 @@ impl Driver {
         let clocks = Clocks { wall: wall_clock(), now: clock::now() };
         for (name, entry) in &directory.members {
             let id = member_id(name);
-            if entry.values.get(STATE).is_some_and(|state| state == LEFT) {
-                self.peers.forget(entry.address.ip());
-                continue;
-            }
-            if entry.live && self.peers.know([entry.address]) {
-                self.tell_of_peers();
-            }
+            // Whoever leaves passes on what it was told last with its leave.
             for (key, value) in
                 entry.values.range("adm/".to_owned()..).take_while(|(key, _)| key.starts_with("adm/"))
             {
@@ -110,7 +104,16 @@ impl Driver {
                     None => tracing::debug!(member = name, key, "a word that can't be read"),
                 }
             }
-            for (service, verdicts) in directory::views(&entry.values, &self.config, &self.digest) {
+            if entry.values.get(STATE).is_some_and(|state| state == LEFT) {
+                self.peers.forget(entry.address.ip());
+                continue;
+            }
+            if entry.live && self.peers.know([entry.address]) {
+                self.tell_of_peers();
+            }
+            let views = directory::views(&entry.values, &self.config, &self.digest);
+            self.retract_views(id, &views);
+            for (service, verdicts) in views {
                 if self.hearsay.viewed.get(&(id, service)) != Some(&verdicts) {
                     self.hearsay.viewed.insert((id, service), verdicts.clone());
                     self.handle(Input::Viewed { member: id, service, verdicts });
@@ -129,6 +132,22 @@ impl Driver {
         let told = directory.members.iter().filter(|(_, entry)| entry.values.contains_key(STATE));
         self.hearsay.known = told.map(|(name, _)| member_id(name)).collect();
         self.sync();
+    }
+
+    /// A member that has come back with another file says nothing of these backends any more.
+    fn retract_views(&mut self, member: MemberId, views: &[(usize, Vec<Verdict>)]) {
+        for service in 0..self.config.services.len() {
+            let says = views.iter().any(|(at, _)| *at == service);
+            if !says && let Some(last) = self.hearsay.viewed.remove(&(member, service)) {
+                let verdicts = vec![Verdict::Unknown; last.len()];
+                self.handle(Input::Viewed { member, service, verdicts });
+            }
+        }
+    }
+
+    /// The core has forgotten a member: what it says when it comes back is news.
+    pub(super) fn forget_views(&mut self, member: MemberId) {
+        self.hearsay.viewed.retain(|(id, _), _| *id != member);
     }
 
     /// Once everybody who is heard has also said by gossip what there is to know, this node may serve.
