@@ -17,6 +17,7 @@ mod child;
 pub mod clock;
 mod echo;
 mod fence;
+mod filter;
 mod held;
 mod neighbours;
 mod protocol;

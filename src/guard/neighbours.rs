@@ -10,14 +10,13 @@ use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 use super::channel::awaitable;
+use super::filter::{ADVERTISEMENTS, LONGEST, arp_claims};
 use crate::core::Mac;
 use crate::wire::{arp, ndp};
 
 const BROADCAST: Mac = Mac([0xff; 6]);
 const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
-/// Longer than any packet that is of interest here.
-const LONGEST: usize = 256;
 
 /// The neighbours on one interface. Needs `CAP_NET_RAW`.
 pub(super) struct Neighbours {
@@ -33,11 +32,12 @@ pub(super) struct Neighbours {
 }
 
 impl Neighbours {
-    /// Opens the sockets, those for IPv6 too if they are `wanted`. Needs a tokio runtime.
+    /// Opens the sockets for what others say of `vips`, those for IPv6 only where there are such. Needs a tokio
+    /// runtime.
     ///
     /// Questions come from one of `own`: the interface's addresses but for VIPs, the best first. Without any they
     /// are probes, RFC 5227 section 2.1.1.
-    pub(super) fn open(interface: u32, mac: Mac, own: &[IpAddr], wanted_ipv6: bool) -> io::Result<Self> {
+    pub(super) fn open(interface: u32, mac: Mac, own: &[IpAddr], vips: &[IpAddr]) -> io::Result<Self> {
         let ipv4 = own.iter().find_map(|address| match address {
             IpAddr::V4(address) => Some(*address),
             IpAddr::V6(_) => None,
@@ -50,10 +50,11 @@ impl Neighbours {
         };
         // Of the link's own by preference: every neighbour can answer it without a route.
         let own_ipv6 = ipv6().find(Ipv6Addr::is_unicast_link_local).or_else(|| ipv6().next());
+        let wanted_ipv6 = vips.iter().any(IpAddr::is_ipv6);
         let discovery = wanted_ipv6.then(|| LinkSocket::open(interface, ETHERTYPE_IPV6, &ADVERTISEMENTS));
         Ok(Self {
             mac,
-            arp: awaitable(LinkSocket::open(interface, ETHERTYPE_ARP, &[])?)?,
+            arp: awaitable(LinkSocket::open(interface, ETHERTYPE_ARP, &arp_claims(vips))?)?,
             own_ipv4: ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED),
             discovery: discovery.transpose()?.map(awaitable).transpose()?,
             own_ipv6: own_ipv6.unwrap_or(Ipv6Addr::UNSPECIFIED),
@@ -93,7 +94,7 @@ impl Neighbours {
         }
     }
 
-    /// What others claim, packet by packet, be it a VIP or not: at most `portion` by each protocol.
+    /// What others claim, packet by packet, other addresses than VIPs among it: at most `portion` by each protocol.
     pub(super) fn claims(&self, portion: usize) -> impl Iterator<Item = Result<(IpAddr, Mac), OfNoInterest>> {
         let arp = std::iter::from_fn(|| self.arp.get_ref().receive(arp_claim)).take(portion);
         let discovery = self.discovery.iter().flat_map(move |socket| {
@@ -138,30 +139,6 @@ fn advertised(bytes: &[u8]) -> Result<(IpAddr, Mac), OfNoInterest> {
     Ok((packet.target.into(), packet.mac.unwrap_or_default()))
 }
 
-/// Of all IPv6 packets only neighbour advertisements: a filter that the kernel runs, so that a node under load reads
-/// nothing else.
-const ADVERTISEMENTS: [SockFilter; 6] = [
-    load_byte(6),
-    // ICMPv6, else to the end.
-    jump_unless(58, 3),
-    load_byte(40),
-    jump_unless(136, 1),
-    accept(LONGEST as u32),
-    accept(0),
-];
-
-const fn load_byte(at: u32) -> SockFilter {
-    SockFilter::new((libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16, 0, 0, at)
-}
-
-const fn jump_unless(value: u32, skipped: u8) -> SockFilter {
-    SockFilter::new((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, 0, skipped, value)
-}
-
-const fn accept(length: u32) -> SockFilter {
-    SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, length)
-}
-
 /// A packet that claims nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OfNoInterest;
@@ -174,6 +151,7 @@ struct LinkSocket {
 }
 
 impl LinkSocket {
+    /// Receives what passes the `filter`, or everything if that is empty.
     fn open(interface: u32, ethertype: u16, filter: &[SockFilter]) -> io::Result<Self> {
         let kind = Type::DGRAM.nonblocking().cloexec();
         // Of no protocol until it is filtered and bound, so that nothing else is in its queue.

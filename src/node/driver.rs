@@ -103,6 +103,18 @@ pub(super) struct Driver {
     pub(super) stop: tracing::Span,
 }
 
+/// Where there is something to read.
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    mailbox: bool,
+    guard: bool,
+    peers: bool,
+}
+
+impl Ready {
+    const ALL: Self = Self { mailbox: true, guard: true, peers: true };
+}
+
 /// What the driver knows of a VIP besides the core.
 pub(super) struct Vip {
     pub(super) facts: VipFacts,
@@ -137,14 +149,18 @@ impl Driver {
     ///
     /// Where the other one is, if it stopped because another node of its name was there first.
     pub(super) fn run(mut self) -> Option<SocketAddr> {
-        self.tell_guard_of_peers();
+        self.tell_of_peers();
         self.route();
+        // What it said while its first orders were waited for.
+        self.read_guard();
         loop {
             let deadline = self.deadline();
-            self.wait(deadline);
+            let mut ready = self.wait(deadline);
             let now = clock::now();
             if now >= deadline {
                 self.metrics.late(now.since(deadline));
+                // Whatever has come meanwhile, too: silence counts only where there was nothing to be read.
+                ready = Ready::ALL;
             }
             if now.since(deadline) > LATE.max(self.core.interval() / 2) {
                 Told::NodeLate { late_ms: milliseconds(now.since(deadline)) }.tell();
@@ -153,11 +169,16 @@ impl Driver {
                 self.guard_watch.start_afresh(now);
                 self.handle(Input::Stalled);
             }
-            self.read_guard();
+            if ready.guard {
+                self.read_guard();
+            }
             self.count_connections();
-            self.read_peers();
-            self.read_mailbox();
-            if clock::now() >= self.core.next_deadline(clock::now()) {
+            if ready.peers {
+                self.read_peers();
+            }
+            self.read_mailbox(ready.mailbox);
+            // What has become due since is dealt with next, behind whatever else has come.
+            if now >= deadline && now >= self.core.next_deadline(now) {
                 self.handle(Input::Deadline);
             }
             self.watch_guard();
@@ -185,18 +206,20 @@ impl Driver {
         deadline
     }
 
-    fn wait(&self, deadline: Time) {
-        let sockets: Vec<BorrowedFd<'_>> = self
-            .peers
-            .sockets()
-            .chain(self.guard.as_ref().map(AsFd::as_fd))
-            .chain([self.mailbox.as_fd()])
-            .collect();
-        let mut ready: Vec<PollFd<'_>> = sockets.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    fn wait(&self, deadline: Time) -> Ready {
+        let first = [self.mailbox.as_fd()].into_iter().chain(self.guard.as_ref().map(AsFd::as_fd));
+        let sockets: Vec<BorrowedFd<'_>> = first.chain(self.peers.sockets()).collect();
+        let mut polled: Vec<PollFd<'_>> = sockets.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
         let left = deadline.since(clock::now());
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        // An interrupted wait is a short one.
-        let _ = poll(&mut ready, Some(&timeout));
+        if poll(&mut polled, Some(&timeout)).is_err() {
+            // An interrupted wait is a short one.
+            return Ready::ALL;
+        }
+        let mut ready = polled.iter().map(|fd| !fd.revents().is_empty());
+        let mailbox = ready.next().unwrap_or(true);
+        let guard = self.guard.is_some() && ready.next().unwrap_or(true);
+        Ready { mailbox, guard, peers: ready.any(|ready| ready) }
     }
 
     /// Handed over first, then left: a member that is said to have left holds nothing.
@@ -244,7 +267,7 @@ impl Driver {
                 Some(peers::Received::Rejected(channel, reason)) => self.rejected(channel, reason),
             }
             if self.peers.told() != told {
-                self.tell_guard_of_peers();
+                self.tell_of_peers();
                 // Whoever was mentioned hears of this node at once, not after an interval.
                 self.introduce();
             }
@@ -268,8 +291,9 @@ impl Driver {
         }
     }
 
-    fn read_mailbox(&mut self) {
-        let events: Vec<Event> = self.mailbox.take().collect();
+    /// What was left there without waking anybody is taken in any case.
+    fn read_mailbox(&mut self, woken: bool) {
+        let events: Vec<Event> = self.mailbox.take(woken).collect();
         for event in events {
             match event {
                 Event::Probed(result) => self.probed(&result),
@@ -277,7 +301,7 @@ impl Driver {
                 Event::Proxy(report) => self.heard_proxy(report),
                 Event::Seeds(addresses) => {
                     if self.peers.know_always(addresses) {
-                        self.tell_guard_of_peers();
+                        self.tell_of_peers();
                     }
                 }
                 Event::Said { change, operator, answer, span } => {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -14,6 +15,8 @@ use crate::{probe, proxy};
 
 /// More than the driver handles in many milliseconds; what doesn't fit is given up, and comes again.
 const DEPTH: usize = 4096;
+/// So many events may wait for the driver to come by: the queue is mostly for those that wake it.
+const WAITING: usize = 256;
 
 /// What happened elsewhere.
 #[derive(Debug)]
@@ -44,43 +47,70 @@ pub(super) enum Event {
     Terminate,
 }
 
+impl Event {
+    /// Whether it will do within an advertisement interval: waking the driver costs more than most of what it is told.
+    fn can_wait(&self) -> bool {
+        match self {
+            Self::Probed(result) => result.routine,
+            Self::Gossip(news) => matches!(news, gossip::News::Counted { .. }),
+            Self::Checked(..) | Self::Proxy(_) | Self::Seeds(_) | Self::Said { .. } | Self::Terminate => {
+                false
+            }
+        }
+    }
+}
+
 /// The sending end; any thread may have one.
 #[derive(Clone)]
 pub(super) struct Sender {
     queue: SyncSender<Event>,
     wake: Arc<OwnedFd>,
+    /// How many events have come to wait since the driver last came by.
+    waiting: Arc<AtomicUsize>,
 }
 
 /// The driver's end.
 pub(super) struct Mailbox {
     queue: Receiver<Event>,
     wake: Arc<OwnedFd>,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// An empty mailbox.
 pub(super) fn mailbox() -> io::Result<(Sender, Mailbox)> {
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let (sender, queue) = sync_channel(DEPTH);
-    Ok((Sender { queue: sender, wake: Arc::clone(&wake) }, Mailbox { queue, wake }))
+    let waiting = Arc::default();
+    Ok((
+        Sender { queue: sender, wake: Arc::clone(&wake), waiting: Arc::clone(&waiting) },
+        Mailbox { queue, wake, waiting },
+    ))
 }
 
 impl Sender {
-    /// Tells the driver, or gives up at once: no worker and no probe ever waits for it.
+    /// Tells the driver, or gives up at once: no worker and no probe ever waits for it. What can wait is found when the
+    /// driver next has something to do.
     pub(super) fn tell(&self, event: Event) {
+        let waits = event.can_wait();
         match self.queue.try_send(event) {
-            Ok(()) => {
-                let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
-            }
+            Ok(()) if waits && self.waiting.fetch_add(1, Ordering::Relaxed) < WAITING => {}
+            Ok(()) => self.wake(),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
+    }
+
+    fn wake(&self) {
+        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
     }
 }
 
 impl Mailbox {
-    /// Everything that has come, a portion at a time.
-    pub(super) fn take(&self) -> impl Iterator<Item = Event> + '_ {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&*self.wake, &mut count);
+    /// Everything that has come, a portion at a time; `woken` says whether its descriptor was ready.
+    pub(super) fn take(&self, woken: bool) -> impl Iterator<Item = Event> + '_ {
+        if woken {
+            let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+        }
+        self.waiting.store(0, Ordering::Relaxed);
         self.queue.try_iter().take(DEPTH)
     }
 }
@@ -103,10 +133,29 @@ mod tests {
         for check in 0..DEPTH + 10 {
             sender.tell(Event::Checked(check, true));
         }
-        assert_eq!(mailbox.take().count(), DEPTH);
-        assert_eq!(mailbox.take().count(), 0);
+        assert_eq!(mailbox.take(true).count(), DEPTH);
+        assert_eq!(mailbox.take(true).count(), 0);
         sender.tell(Event::Terminate);
-        assert!(matches!(mailbox.take().next(), Some(Event::Terminate)));
+        assert!(matches!(mailbox.take(true).next(), Some(Event::Terminate)));
+    }
+
+    #[test]
+    fn what_can_wait_wakes_nobody_until_there_is_much_of_it() {
+        let (sender, mailbox) = mailbox().unwrap();
+        let counted = || Event::Gossip(gossip::News::Counted { received: 1, sent: 1 });
+        let woken = || rustix::io::read(&*mailbox.wake, &mut [0; 8]).is_ok();
+        for _ in 0..WAITING {
+            sender.tell(counted());
+        }
+        assert!(!woken());
+        sender.tell(counted());
+        assert!(woken());
+        assert_eq!(mailbox.take(true).count(), WAITING + 1);
+        sender.tell(counted());
+        assert!(!woken(), "the driver has come by");
+        sender.tell(Event::Terminate);
+        assert!(woken());
+        assert_eq!(mailbox.take(true).count(), 2);
     }
 
     #[test]

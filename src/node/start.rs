@@ -125,7 +125,6 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
         address: SocketAddr::new(identity.address, peers::PORT),
         cluster: config.cluster.name.clone(),
         seeds: config.cluster.seeds.clone(),
-        members_expected: config.cluster.nodes.len().max(config.cluster.seeds.len()),
         keyring: keyring.clone(),
         id: me,
         boot: mine.boot,

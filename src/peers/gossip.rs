@@ -21,7 +21,7 @@ mod seeds;
 mod sight;
 mod supervisor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -56,8 +56,6 @@ pub struct Settings {
     pub cluster: String,
     /// Where to look for members first. Names are resolved again and again.
     pub seeds: Vec<Endpoint>,
-    /// How many nodes there will be, about: more of them gossip less often.
-    pub members_expected: usize,
     /// What seals.
     pub keyring: Keyring,
     /// The node in the envelope.
@@ -153,6 +151,9 @@ struct Desk {
     /// What this node publishes; it outlives every life.
     own: Mutex<BTreeMap<String, String>>,
     changed: Notify,
+    /// Whom to talk to at once.
+    heard: Mutex<BTreeSet<SocketAddr>>,
+    heard_somebody: Notify,
     alive: AtomicBool,
     busy: AtomicU64,
 }
@@ -165,6 +166,9 @@ enum Order {
 
 /// How many datagrams may wait: 64 members' of an interval, four times over. What is lost is said again.
 const INBOX: usize = 256;
+
+/// How many addresses may wait to be talked to: all members' twice over. The rounds find the rest.
+const HEARD: usize = 128;
 
 impl Gossip {
     /// Starts to gossip, on a thread of its own.
@@ -190,7 +194,7 @@ impl Gossip {
         }
     }
 
-    /// Publishes a value. The latest for each key goes out, with all others that changed, once an interval at most,
+    /// Publishes a value. The latest for each key goes out, with all others that changed, every 100 ms at most,
     /// and to everybody at once.
     ///
     /// A key or value that other nodes wouldn't accept is not published, and logged.
@@ -203,6 +207,17 @@ impl Gossip {
         if before != Some(value) {
             self.desk.changed.notify_one();
         }
+    }
+
+    /// Talks to whoever is at these addresses now: nodes that have just heard of each other needn't wait for a round.
+    pub fn meet(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
+        let mut heard = lock(&self.desk.heard);
+        for address in addresses {
+            if heard.len() < HEARD {
+                heard.insert(address);
+            }
+        }
+        self.desk.heard_somebody.notify_one();
     }
 
     /// Publishes that the node has left, sees to it that every live member hears it, and stops: when that is done,
@@ -237,6 +252,8 @@ fn assemble(
     let desk = Arc::new(Desk {
         own: Mutex::new(own),
         changed: Notify::new(),
+        heard: Mutex::default(),
+        heard_somebody: Notify::new(),
         alive: AtomicBool::new(false),
         busy: AtomicU64::new(0),
     });

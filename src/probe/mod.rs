@@ -4,13 +4,13 @@
 //! mean (rise, fall) is not decided here.
 
 mod command;
+mod pace;
 mod resolve;
 mod tcp;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 pub use command::{CheckFailure, CheckReporter, Checks, start_checks};
 
 use crate::config::{Backend, Endpoint, HealthCheck, ProbeKind, Service};
+use pace::Pace;
 use resolve::Resolver;
 
 /// A backend to probe.
@@ -66,6 +67,9 @@ pub struct ProbeResult {
     pub address: Option<SocketAddr>,
     /// How long the answer took, without the resolving of a name.
     pub outcome: Result<Duration, ProbeFailure>,
+    /// It changes nothing, and may be told late: nobody asked for this try, and as many before it as rise or fall could
+    /// count came out the same.
+    pub routine: bool,
 }
 
 /// How a try failed.
@@ -130,14 +134,17 @@ pub fn start(targets: Vec<Target>, report: Reporter) -> Probes {
         .map(|target| ((target.service, target.backend), Arc::new(Control::default())))
         .collect();
     let control_of = |target: &Target| Arc::clone(&controls[&(target.service, target.backend)]);
-    // A wave, not a wall: the first verdicts are awaited by all, so that it must be a short one.
-    let starts = (0..).map(|number: u32| SPREAD * (number % SPREAD_OVER));
+    let begun = Instant::now();
+    let permille = pace::of_a_node();
     let tasks = targets
         .into_iter()
-        .zip(starts)
-        .map(move |(target, start)| {
+        .zip(0..)
+        .map(move |(target, number): (_, u32)| {
             let control = control_of(&target);
-            probe(target, control, Arc::clone(&report), start)
+            // A wave, not a wall: the first verdicts are awaited by all, so that it must be a short one.
+            let first = SPREAD * (number % TOGETHER);
+            let pace = Pace::new(begun + APART * (number / TOGETHER), target.check.interval, permille);
+            probe(target, control, Arc::clone(&report), first, pace)
         })
         .collect();
     Probes { controls, _tasks: tasks }
@@ -161,27 +168,54 @@ impl Probes {
     }
 }
 
-async fn probe(target: Target, control: Arc<Control>, report: Reporter, first: Duration) {
+async fn probe(target: Target, control: Arc<Control>, report: Reporter, first: Duration, pace: Pace) {
     let mut resolver = Resolver::new(target.endpoint.clone());
     let mut paused = control.paused.subscribe();
-    let chance = RandomState::new();
+    let mut streak = Streak::default();
+    let mut asked = false;
     sleep(first).await;
-    for number in 0u64.. {
+    loop {
         until(&mut paused, false).await;
         let started = Instant::now();
         let (address, outcome) = tokio::select! {
             outcome = attempt(&mut resolver, &target.check) => outcome,
-            () = until(&mut paused, true) => continue,
+            () = until(&mut paused, true) => {
+                streak = Streak::default();
+                continue;
+            }
         };
-        report(ProbeResult { service: target.service, backend: target.backend, address, outcome });
-        // Whoever asked during this try has just been answered.
-        let _ = control.nudge.notified().now_or_never();
-        let pause = jittered(target.check.interval, chance.hash_one(number));
-        tokio::select! {
-            () = sleep(pause) => {}
-            () = control.nudge.notified() => sleep_until(started + CLOSEST).await,
-            () = until(&mut paused, true) => {}
-        }
+        // Whoever asked during this try is answered by it.
+        asked |= control.nudge.notified().now_or_never().is_some();
+        let alike = streak.take_in(address, outcome.is_ok());
+        let routine = !asked && alike >= target.check.rise.max(target.check.fall);
+        report(ProbeResult { service: target.service, backend: target.backend, address, outcome, routine });
+        asked = tokio::select! {
+            () = sleep_until(pace.next(Instant::now())) => false,
+            () = control.nudge.notified() => {
+                sleep_until(started + CLOSEST).await;
+                true
+            }
+            () = until(&mut paused, true) => {
+                streak = Streak::default();
+                false
+            }
+        };
+    }
+}
+
+/// Results of one target in a row that were alike.
+#[derive(Debug, Default)]
+struct Streak {
+    of: Option<(Option<SocketAddr>, bool)>,
+    length: u32,
+}
+
+impl Streak {
+    /// Takes in a result; how many in a row before it were like it.
+    fn take_in(&mut self, address: Option<SocketAddr>, success: bool) -> u32 {
+        let before = if self.of == Some((address, success)) { self.length } else { 0 };
+        *self = Self { of: Some((address, success)), length: before.saturating_add(1) };
+        before
     }
 }
 
@@ -206,17 +240,14 @@ async fn attempt(
     (Some(address), outcome.unwrap_or(Err(ProbeFailure::Timeout)))
 }
 
-/// `interval`, give or take up to a twentieth, so that nodes started together don't probe together for ever.
-fn jittered(interval: Duration, random: u64) -> Duration {
-    let permille = 950 + (random % 101) as u32;
-    interval * permille / 1000
-}
-
 /// Between the first tries of two targets.
 const SPREAD: Duration = Duration::from_micros(250);
 
-/// So many targets are spread out; those that follow start over.
-const SPREAD_OVER: u32 = 16;
+/// So many targets are tried together; in the first round they are spread out, and those that follow start over.
+const TOGETHER: u32 = 16;
+
+/// How long after them the next so many are.
+const APART: Duration = Duration::from_millis(1);
 
 /// Between the starts of two tries of one target that were asked for.
 const CLOSEST: Duration = Duration::from_millis(20);

@@ -49,6 +49,22 @@ async fn every_backend_is_probed_at_once() {
 }
 
 #[tokio::test]
+async fn a_result_is_routine_once_as_many_as_count_were_like_it_and_nobody_asked() {
+    let (alive, endpoint) = listener();
+    let (probes, mut told) = started(vec![target(0, endpoint, Duration::from_millis(5))]);
+    let mut routine = Vec::new();
+    for _ in 0..5 {
+        routine.push(next(&mut told).await.routine);
+    }
+    assert_eq!(routine, [false, false, false, true, true]);
+    probes.now(0, 0);
+    while next(&mut told).await.routine {}
+    drop(alive);
+    while next(&mut told).await.outcome.is_ok() {}
+    assert!(!next(&mut told).await.routine, "the second failure of three");
+}
+
+#[tokio::test]
 async fn a_probe_follows_the_one_before_by_itself() {
     let (_alive, endpoint) = listener();
     let (_probes, mut told) = started(vec![target(0, endpoint, Duration::from_millis(5))]);
@@ -116,13 +132,4 @@ async fn dropped_it_ends() {
     drop(probes);
     // The reporter goes with the last task.
     while timeout(Duration::from_secs(20), told.recv()).await.unwrap().is_some() {}
-}
-
-#[test]
-fn an_interval_is_varied_by_a_twentieth() {
-    let interval = Duration::from_secs(2);
-    for random in 0..1000 {
-        let varied = jittered(interval, random);
-        assert!(varied >= Duration::from_millis(1900) && varied <= Duration::from_millis(2100));
-    }
 }

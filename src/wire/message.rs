@@ -316,7 +316,12 @@ impl Input<'_> {
         if count > LIST {
             return Err(DecodeError::Malformed);
         }
-        (0..count).map(|_| item(self)).collect()
+        // Room for all at once: a large cluster's advertisements would grow a list again and again.
+        let mut items = Vec::with_capacity(count);
+        for _ in 0..count {
+            items.push(item(self)?);
+        }
+        Ok(items)
     }
 }
 

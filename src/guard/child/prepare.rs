@@ -54,10 +54,12 @@ async fn open_interface(kernel: &Kernel, name: &str, start: &Start) -> Result<In
     let is_vip = |address: &IpAddr| start.vips.iter().any(|v| v.addresses.contains(address));
     let mut own: Vec<IpAddr> = addresses.into_iter().filter(|address| !is_vip(address)).collect();
     own.sort_by_key(|address| *address != start.address);
-    let ipv6 = start.vips.iter().any(|v| v.interface == name && v.addresses.iter().any(IpAddr::is_ipv6));
-    let neighbours = Neighbours::open(link.index, link.mac, &own, ipv6)
+    let here = start.vips.iter().filter(|vip| vip.interface == name);
+    let vips: Vec<IpAddr> = here.flat_map(|vip| vip.addresses.iter().copied()).collect();
+    let neighbours = Neighbours::open(link.index, link.mac, &own, &vips)
         .map_err(|error| refused(&error, "open a packet socket"))?;
-    let echo = Echo::open(name, ipv6).map_err(|error| refused(&error, "open a raw socket"))?;
+    let echo = Echo::open(name, vips.iter().any(IpAddr::is_ipv6))
+        .map_err(|error| refused(&error, "open a raw socket"))?;
     Ok(Interface { index: link.index, name: link.name, mac: link.mac, up: link.up, neighbours, echo })
 }
 

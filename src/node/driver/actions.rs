@@ -115,8 +115,9 @@ impl Driver {
         self.proxy.route(Arc::new(Routes { services: services.collect() }));
     }
 
-    pub(super) fn tell_guard_of_peers(&mut self) {
+    pub(super) fn tell_of_peers(&mut self) {
         let peers = self.peers.known();
+        self.hearsay.meet(&peers);
         self.order(|guard| guard.set_peers(peers));
     }
 }

@@ -127,7 +127,7 @@ impl Driver {
                 self.guard = Some(guard);
                 self.guard_watch.begun(now);
                 self.core.set_guard(boot);
-                self.tell_guard_of_peers();
+                self.tell_of_peers();
             }
             Err(error) => {
                 Event::GuardTrouble { error: &format!("no new guard: {error}") }.tell();

@@ -29,6 +29,8 @@ pub(in crate::node) struct Hearsay {
     viewed: BTreeMap<(MemberId, usize), Vec<Verdict>>,
     /// What each member says of its latest takeover of each VIP.
     failovers: BTreeMap<(MemberId, usize), Failover>,
+    /// Whom gossip has been told of.
+    met: BTreeSet<SocketAddr>,
     /// Who has said by gossip what there is to know.
     known: BTreeSet<MemberId>,
     synced: bool,
@@ -40,6 +42,15 @@ pub(in crate::node) struct Hearsay {
 impl Hearsay {
     pub(in crate::node) fn new(gossip: Gossip) -> Self {
         Self { gossip: Some(gossip), ..Self::default() }
+    }
+
+    /// Has gossip talk to those of `peers` that it hasn't been told of.
+    pub(super) fn meet(&mut self, peers: &[SocketAddr]) {
+        let peers = peers.iter().copied().collect();
+        let met = std::mem::replace(&mut self.met, peers);
+        if let Some(gossip) = &self.gossip {
+            gossip.meet(self.met.difference(&met).copied());
+        }
     }
 
     /// A member's latest takeover of a VIP, by its own word.
@@ -98,7 +109,7 @@ impl Driver {
                 continue;
             }
             if entry.live && self.peers.know([entry.address]) {
-                self.tell_guard_of_peers();
+                self.tell_of_peers();
             }
             let views = directory::views(&entry.values, &self.config, &self.digest);
             self.retract_views(id, &views);

@@ -31,16 +31,24 @@ pub(super) enum End {
 
 /// How often the directory is looked at while there is traffic.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often what is to be published is written, at most.
+const WRITE: Duration = Duration::from_millis(100);
 /// How many members are told at once. With more, their answers would get in each other's way.
 const PUSHED: usize = 30;
+/// How often they are told what is new: twice, so that one of the datagrams that it takes may be lost.
+const PUSHES: u32 = 2;
+/// How far apart.
+const PUSH_AGAIN: Duration = Duration::from_millis(100);
 /// How many of those that don't answer are called each interval, by a node that hears nobody.
 const CALLS: usize = 3;
 /// How often a leaving member says so.
 const LEAVE_AGAIN: Duration = Duration::from_millis(30);
 /// How many of a leaving node's last words each member is sent: two, so that one may be lost.
 const LAST_WORDS: u32 = 2;
-/// After this many intervals chitchat has had the time to judge what it has heard of.
-const SETTLED: u32 = 20;
+/// After this many intervals everything has spread to everybody, loss included: whose heartbeat still rises is alive.
+const SETTLED: u32 = 8;
+/// So many more the younger of two nodes of one name waits before it says so and gives up: the elder is to notice, too.
+const DEFERENCE: u32 = 2;
 /// How many other lives of this node's name are watched.
 const NAMESAKES: usize = 16;
 
@@ -50,7 +58,11 @@ struct Life {
     generation: u64,
     begun_at: Instant,
     written: BTreeMap<String, String>,
-    written_at: Instant,
+    /// No sooner than this is anything written again.
+    write_after: Instant,
+    /// How often what was written last has been pushed, and when it is again.
+    pushes: u32,
+    push_at: Option<Instant>,
     looked_at: Instant,
     fingerprint: Option<u64>,
     live: Vec<SocketAddr>,
@@ -103,7 +115,9 @@ impl Life {
             generation,
             begun_at: now,
             written,
-            written_at: now,
+            write_after: now,
+            pushes: 0,
+            push_at: None,
             looked_at: now,
             fingerprint: None,
             live: Vec::new(),
@@ -144,8 +158,12 @@ impl Life {
                     look_at.get_or_insert(self.looked_at + LOOK);
                     Ok(())
                 }
+                () = node.desk.heard_somebody.notified() => {
+                    self.meet();
+                    Ok(())
+                }
                 () = node.desk.changed.notified() => {
-                    write_at.get_or_insert(self.written_at + node.interval);
+                    write_at.get_or_insert(self.write_after);
                     Ok(())
                 }
                 () = reached(look_at) => {
@@ -155,6 +173,10 @@ impl Life {
                 () = reached(write_at) => {
                     write_at = None;
                     self.write().await
+                }
+                () = reached(self.push_at) => {
+                    self.push();
+                    Ok(())
                 }
             };
             if let Err(end) = outcome {
@@ -217,7 +239,6 @@ impl Life {
 
     /// Looks for nodes of the same name.
     fn watch(&mut self, namesakes: Vec<Namesake>) -> Result<(), End> {
-        let settled = self.node.interval * SETTLED;
         for Namesake { id, heartbeat, live } in namesakes {
             let (address, outranks) = (id.gossip_advertise_addr, id.generation_id > self.generation);
             if address == self.node.address {
@@ -237,7 +258,8 @@ impl Life {
                 settled: None,
                 told: false,
             });
-            if now - watched.since < settled {
+            let settled = SETTLED + if younger { DEFERENCE } else { 0 };
+            if now - watched.since < self.node.interval * settled {
                 // This node may have moved: its last life at the old address takes a while to be seen as dead.
                 continue;
             }
@@ -260,18 +282,34 @@ impl Life {
             return Err(End::Failed("somebody spoke in this node's name".into()));
         }
         self.written = values;
-        self.written_at = Instant::now();
-        if self.live.len() <= PUSHED {
-            for address in &self.live {
-                self.say(*address);
+        self.write_after = Instant::now() + WRITE;
+        self.pushes = 0;
+        self.push();
+        Ok(())
+    }
+
+    /// Tells everybody what was written last, and sees to it that they are told again.
+    fn push(&mut self) {
+        let listeners = self.listeners();
+        if listeners.len() <= PUSHED {
+            for address in listeners {
+                self.say(address);
             }
         }
-        Ok(())
+        self.pushes += 1;
+        self.push_at = (self.pushes < PUSHES).then(|| Instant::now() + PUSH_AGAIN);
     }
 
     /// Answers those who have just proven themselves: what they said before that was lost.
     fn greet(&self) {
         for address in self.node.sealed.newcomers() {
+            self.say(address);
+        }
+    }
+
+    /// Talks to those who were heard otherwise.
+    fn meet(&self) {
+        for address in std::mem::take(&mut *lock(&self.node.desk.heard)) {
             self.say(address);
         }
     }
@@ -316,10 +354,10 @@ impl Life {
         }
     }
 
-    /// Who has to be told that this node leaves: the live members.
+    /// Who has to be told what is new, and that this node leaves: the live members.
     ///
-    /// Who is live shows only after a while. A node that leaves before that tells everybody it has heard of; the
-    /// others know it too, and would wait for it.
+    /// Who is live shows only after a while. Before that it is everybody this node has heard of: they know it too, and
+    /// wait for what it has to say.
     fn listeners(&self) -> Vec<SocketAddr> {
         if self.age() > SETTLED {
             return self.live.clone();

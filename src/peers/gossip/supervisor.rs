@@ -17,6 +17,10 @@ use super::sealed::{Datagram, Sealed, lock};
 use super::seeds::Seeds;
 use super::{Carrier, Desk, Dropped, News, Order, Settings, Tell};
 
+/// How often a node talks to three others. What is new is told to everybody at once; the rounds find what was lost of
+/// it, and who is there.
+const INTERVAL: Duration = Duration::from_millis(500);
+
 /// Tells the time of day, in milliseconds since the epoch.
 pub(super) type WallClock = Box<dyn Fn() -> u64 + Send + Sync>;
 
@@ -73,7 +77,7 @@ impl Supervisor {
             name: settings.name,
             address: settings.address,
             cluster: settings.cluster,
-            interval: interval(settings.members_expected),
+            interval: INTERVAL,
             seeds: Seeds::follow(settings.seeds),
             sealed: Arc::new(Sealed::new(envelope, self.carrier, Arc::clone(&self.tell), self.datagrams)),
             tell: Arc::clone(&self.tell),
@@ -173,15 +177,5 @@ impl Node {
         all.extend(lock(&self.memory).contacts.keys());
         all.remove(&self.address);
         all.into_iter().collect()
-    }
-}
-
-/// How often a node talks to three others. What spreads over many nodes takes a few intervals more; and every
-/// message names all of them.
-fn interval(members: usize) -> Duration {
-    match members {
-        ..=10 => Duration::from_millis(100),
-        11..30 => Duration::from_millis(200),
-        30.. => Duration::from_millis(500),
     }
 }

@@ -126,9 +126,7 @@ async fn a_crashed_node_is_seen_as_dead() {
 #[tokio::test(start_paused = true)]
 async fn parts_find_each_other_again_after_longer_than_either_remembers_the_dead() {
     let network = Network::new();
-    // As in a large cluster: fewer messages for the same time.
-    let slowly = |number| start_with(&network, number, |settings, _clock| settings.members_expected = 40);
-    let peers: Vec<_> = (1..=3).map(slowly).collect();
+    let peers = members(&network, 3);
     met(&peers).await;
     // The only seed is alone, and it knows no seed but itself.
     network.split(&[1]);

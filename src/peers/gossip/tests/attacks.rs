@@ -123,7 +123,7 @@ async fn what_was_recorded_can_t_be_played_back() {
     let mut peers = members(&network, 3);
     network.record();
     met(&peers).await;
-    sleep(Duration::from_secs(5)).await;
+    sleep(Duration::from_secs(30)).await;
     let tape = network.recorded_to(1);
     let mallory = Mallory::new(&network, b"none", CLUSTER);
     let before = refused(&peers[0], Reject::Replayed);

@@ -167,7 +167,6 @@ pub(super) fn settings(number: u8) -> Settings {
         address: address(number),
         cluster: CLUSTER.into(),
         seeds: vec![Endpoint::Address(address(1))],
-        members_expected: 5,
         keyring: Keyring::new(SECRET, CLUSTER),
         boot: Boot([number; 16]),
         cookies: [number; 32],
