@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::admin;
 use crate::config::identity::ThisHost;
-use crate::config::{self, Config, Endpoint, Identity};
+use crate::config::{self, Config, Endpoint, Identity, LoadError};
 use crate::core::{self, Boot, Core, MemberId, Placement, Settings, Terms, VipSettings};
 use crate::guard::{Guard, GuardError, Inherited, Ward, WardVip, clock};
 use crate::peers::{self, Peers, PeersError, gossip};
@@ -30,6 +30,8 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Everything that can fail has been done.
 pub(super) struct Prepared {
+    /// Where the configuration is, for reloads.
+    pub(super) file: PathBuf,
     pub(super) config: Config,
     pub(super) digest: [u8; 32],
     pub(super) identity: Identity,
@@ -88,7 +90,7 @@ impl Wards {
 
 /// Reads the file and takes what the host has to give.
 pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunError> {
-    let mut config = read(file)?;
+    let mut config = read(file).map_err(|error| RunError::Problems(error.to_string()))?;
     let digest = config::digest(&config);
     let identity = config::identify(&config, node, &ThisHost).map_err(|e| RunError::two_lines(2, &e))?;
     let witness = config.cluster.witness.contains(&identity.name);
@@ -141,6 +143,7 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
         core.handle(core::Input::Listening { service, listening: true }, clock::now());
     }
     Ok(Prepared {
+        file: file.to_owned(),
         config,
         digest,
         identity,
@@ -156,8 +159,9 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     })
 }
 
-fn read(file: &Path) -> Result<Config, RunError> {
-    let (config, lints) = config::load(file).map_err(|error| RunError::Problems(error.to_string()))?;
+/// Reads the file; what is odd about it is logged.
+pub(super) fn read(file: &Path) -> Result<Config, LoadError> {
+    let (config, lints) = config::load(file)?;
     for lint in &lints {
         tracing::warn!(line = lint.line, "{}", lint.message);
     }
@@ -165,7 +169,7 @@ fn read(file: &Path) -> Result<Config, RunError> {
 }
 
 /// A witness knows the VIPs that it votes on, and has nothing to serve.
-fn only_vote(config: &mut Config) {
+pub(super) fn only_vote(config: &mut Config) {
     config.services.clear();
     config.checks.clear();
     for vip in &mut config.vips {
@@ -270,7 +274,8 @@ fn known_addresses(config: &Config) -> Vec<SocketAddr> {
     seeds.chain(config.cluster.nodes.values().map(|ip| SocketAddr::new(*ip, peers::PORT))).collect()
 }
 
-fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings {
+/// What the core needs to know of a configuration.
+pub(super) fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings {
     let names = config.cluster.seeds.iter().filter(|seed| matches!(seed, Endpoint::Name(..))).count();
     let others: BTreeSet<IpAddr> =
         known_addresses(config).iter().map(SocketAddr::ip).filter(|ip| *ip != identity.address).collect();
@@ -302,6 +307,11 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         rise: service.check.rise,
         fall: service.check.fall,
     };
+    let check = |check: &config::Check| core::CheckSettings {
+        name: check.name.clone(),
+        rise: check.rise,
+        fall: check.fall,
+    };
     Settings {
         me: member_id(&identity.name),
         name: identity.name.clone(),
@@ -319,7 +329,7 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         expected_peers: others.len() + names,
         vips: config.vips.iter().map(vip).collect(),
         services: config.services.iter().map(service).collect(),
-        checks: config.checks.iter().map(|check| (check.rise, check.fall)).collect(),
+        checks: config.checks.iter().map(check).collect(),
     }
 }
 

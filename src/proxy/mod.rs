@@ -44,7 +44,7 @@ mod worker;
 use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -58,11 +58,11 @@ pub use routes::{Route, Routes, Target};
 pub use watch::ConnectWatch;
 
 use crate::config::{self, Service, Timeouts};
-use counters::Tally;
+use counters::{BackendTallies, Tally};
 use routes::{Snapshot, Turns};
 use worker::Worker;
 
-/// What is proxied: fixed while the proxy runs.
+/// What is proxied. Another plan may have other backends, timeouts and limits; the services stay.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     /// In the order of the configuration.
@@ -78,20 +78,32 @@ pub struct ServicePlan {
     pub max_connections: Option<usize>,
     /// Of its connections.
     pub timeouts: Timeouts,
-    /// How many backends it has: their indices are below it.
-    pub backends: usize,
+    /// The numbers of its backends. A number is the backend's from one plan to the next, and nobody else's.
+    pub backends: Vec<usize>,
 }
 
 impl Plan {
-    /// What the configuration asks for.
-    pub fn new(services: &[Service]) -> Self {
-        let plan = |service: &Service| ServicePlan {
+    /// What the configuration asks for, with the numbers of each service's backends.
+    pub fn new(services: &[Service], numbers: &[Vec<usize>]) -> Self {
+        let plan = |(service, numbers): (&Service, &Vec<usize>)| ServicePlan {
             name: service.name.clone(),
             max_connections: service.max_connections,
             timeouts: service.timeout,
-            backends: service.backends.len(),
+            backends: numbers.clone(),
         };
-        Self { services: services.iter().map(plan).collect() }
+        Self { services: services.iter().zip(numbers).map(plan).collect() }
+    }
+
+    /// With timeouts that can always be added up.
+    fn within_reason(mut self) -> Self {
+        for Timeouts { connect, client, server } in
+            self.services.iter_mut().map(|service| &mut service.timeouts)
+        {
+            *connect = (*connect).min(FOREVER);
+            *client = (*client).min(FOREVER);
+            *server = (*server).min(FOREVER);
+        }
+        self
     }
 }
 
@@ -134,7 +146,7 @@ pub enum Report {
     ConnectFailed {
         /// Index of the service.
         service: usize,
-        /// Index of the backend in it.
+        /// Number of the backend.
         backend: usize,
         /// How it failed.
         reason: ConnectFailure,
@@ -144,7 +156,7 @@ pub enum Report {
     ConnectOverdue {
         /// Index of the service.
         service: usize,
-        /// Index of the backend in it.
+        /// Number of the backend.
         backend: usize,
     },
     /// No backend was left to try: the client's connection was closed.
@@ -213,6 +225,8 @@ impl Rejection {
 /// The running data plane. Dropping it cuts every connection; [`stop`](Self::stop) lets them end.
 pub struct Proxy {
     workers: Vec<Handle>,
+    /// Each worker's counts of the backends that the plan has. Locked by who plans or reads, never by a worker.
+    backends: Mutex<Vec<Arc<BackendTallies>>>,
     connections_limit: usize,
 }
 
@@ -224,7 +238,7 @@ impl Proxy {
     /// called by the workers and must not wait for anything. Raises the process's limit of open files to its hard
     /// limit, and says in the log how many connections that allows. Fails when a thread or an epoll can't be had; what had been started then ends.
     pub fn start(
-        mut plan: Plan,
+        plan: Plan,
         listeners: Vec<Vec<(usize, TcpListener)>>,
         settings: Settings,
         report: impl Fn(Report) + Send + Sync + 'static,
@@ -232,28 +246,47 @@ impl Proxy {
         let workers = listeners.len().max(1);
         let connections = descriptors::provide(settings.max_connections, workers, settings.splice);
         let share = connections.div_ceil(workers).max(1);
-        for Timeouts { connect, client, server } in
-            plan.services.iter_mut().map(|service| &mut service.timeouts)
-        {
-            // So that a deadline can always be added up.
-            *connect = (*connect).min(FOREVER);
-            *client = (*client).min(FOREVER);
-            *server = (*server).min(FOREVER);
-        }
+        let plan = plan.within_reason();
         let turns = Turns::new(plan.services.len());
-        let common = Arc::new(Common { plan, settings, turns, report: Box::new(report) });
+        let common = Arc::new(Common { settings, turns, report: Box::new(report) });
 
-        let handles = Vec::with_capacity(listeners.len());
-        let mut proxy = Self { connections_limit: share * workers, workers: handles };
+        let mut proxy = Self {
+            connections_limit: share * workers,
+            workers: Vec::with_capacity(workers),
+            backends: Mutex::default(),
+        };
         for (number, listeners) in listeners.into_iter().enumerate() {
-            let desk = Arc::new(Desk::new(&common.plan));
+            let desk = Arc::new(Desk::new(plan.services.len()));
+            let planned = Planned::new(&plan, &BackendTallies::default());
+            proxy.tallies().push(Arc::clone(&planned.backends));
             let (worker, waker) =
-                Worker::new(Arc::clone(&common), Arc::clone(&desk), listeners, workers, share)?;
+                Worker::new(Arc::clone(&common), Arc::clone(&desk), planned, listeners, workers, share)?;
             let thread =
                 std::thread::Builder::new().name(format!("worker {number}")).spawn(move || worker.run())?;
             proxy.workers.push(Handle { desk, waker, thread });
         }
         Ok(proxy)
+    }
+
+    /// Goes on by another plan of the same services, whose targets are those of `routes`.
+    ///
+    /// Open connections stay where they are, also at a backend that the plan doesn't have any more; timeouts and
+    /// limits are theirs, too, from now on. A backend that stays goes on counting; whatever is said of another one
+    /// afterwards is of no plan. Nobody who waits to be accepted is lost.
+    pub fn replan(&self, plan: Plan, routes: Arc<Routes>) {
+        let plan = plan.within_reason();
+        let mut tallies = self.tallies();
+        let planned = tallies.iter().map(|before| Planned::new(&plan, before));
+        let planned: Vec<Planned> = planned.collect();
+        *tallies = planned.iter().map(|planned| Arc::clone(&planned.backends)).collect();
+        drop(tallies);
+        let snapshot = Arc::new(Snapshot::new(routes));
+        for (worker, planned) in self.workers.iter().zip(planned) {
+            worker.tell(|orders| {
+                orders.snapshot = Some(Arc::clone(&snapshot));
+                orders.planned = Some(planned);
+            });
+        }
     }
 
     /// Sends new connections, and retries, where `routes` says from now on. Open connections stay where they are.
@@ -280,8 +313,9 @@ impl Proxy {
             connections_limit: self.connections_limit as u64,
             ..Counters::default()
         };
-        for worker in &self.workers {
+        for (worker, backends) in self.workers.iter().zip(&*self.tallies()) {
             worker.desk.tally.add_to(&mut sum);
+            backends.add_to(&mut sum);
         }
         sum
     }
@@ -297,22 +331,24 @@ impl Proxy {
         let deadline = Instant::now() + within.min(FOREVER);
         self.tell(|orders| orders.stop_at = Some(deadline));
         let desks: Vec<_> = self.workers.iter().map(|worker| Arc::clone(&worker.desk)).collect();
+        let backends = self.tallies().clone();
         drop(self);
         let mut sum = Counters::default();
-        for desk in desks {
+        for (desk, backends) in desks.iter().zip(backends) {
             desk.tally.add_to(&mut sum);
+            backends.add_to(&mut sum);
         }
         sum
     }
 
     fn tell(&self, change: impl Fn(&mut Orders)) {
         for worker in &self.workers {
-            change(&mut worker.desk.orders.lock().unwrap_or_else(PoisonError::into_inner));
-            if let Err(error) = worker.waker.wake() {
-                // It looks by itself once a second.
-                tracing::warn!(%error, "a proxy worker could not be woken");
-            }
+            worker.tell(&change);
         }
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, Vec<Arc<BackendTallies>>> {
+        self.backends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -341,9 +377,31 @@ struct Handle {
     thread: JoinHandle<()>,
 }
 
+impl Handle {
+    fn tell(&self, change: impl FnOnce(&mut Orders)) {
+        change(&mut self.desk.orders.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Err(error) = self.waker.wake() {
+            // It looks by itself once a second.
+            tracing::warn!(%error, "a proxy worker could not be woken");
+        }
+    }
+}
+
+/// A plan, as one worker goes by it.
+#[derive(Debug)]
+struct Planned {
+    plan: Plan,
+    backends: Arc<BackendTallies>,
+}
+
+impl Planned {
+    fn new(plan: &Plan, before: &BackendTallies) -> Self {
+        Self { plan: plan.clone(), backends: Arc::new(BackendTallies::of(plan, before)) }
+    }
+}
+
 /// What all workers share.
 struct Common {
-    plan: Plan,
     settings: Settings,
     turns: Turns,
     report: Box<dyn Fn(Report) + Send + Sync>,
@@ -361,6 +419,7 @@ struct Desk {
 /// What a worker is to take notice of; the latest wins.
 #[derive(Debug, Default)]
 struct Orders {
+    planned: Option<Planned>,
     snapshot: Option<Arc<Snapshot>>,
     close_listeners: bool,
     /// Addresses that are no longer here.
@@ -369,8 +428,8 @@ struct Orders {
 }
 
 impl Desk {
-    fn new(plan: &Plan) -> Self {
-        Self { orders: Mutex::default(), tally: Tally::new(plan), beat: AtomicU64::new(0) }
+    fn new(services: usize) -> Self {
+        Self { orders: Mutex::default(), tally: Tally::new(services), beat: AtomicU64::new(0) }
     }
 }
 

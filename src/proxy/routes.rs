@@ -25,7 +25,7 @@ pub struct Route {
 /// A backend that may get connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
-    /// Index of the backend in its service.
+    /// Number of the backend.
     pub backend: usize,
     /// Where it listens.
     pub address: SocketAddr,

@@ -1,16 +1,17 @@
 //! What a worker's connections have in common.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use mio::Registry;
 
 use super::attempt::Patience;
-use super::counters::ServiceTally;
+use super::counters::{BackendTally, ServiceTally};
 use super::flow::Means;
 use super::pipes::{PIPES, Pipes};
 use super::routes::{Routes, Snapshot};
-use super::{Common, ConnectFailure, Desk, Report};
+use super::{Common, ConnectFailure, Desk, Planned, Report};
 use crate::config::Timeouts;
 
 /// What a worker lends to the connection whose turn it is.
@@ -20,7 +21,9 @@ pub(super) struct Surroundings {
     pub(super) desk: Arc<Desk>,
     /// Where new connections go.
     pub(super) snapshot: Arc<Snapshot>,
-    patience: Vec<Vec<Patience>>,
+    planned: Planned,
+    /// By service, and by the backend's number.
+    patience: Vec<BTreeMap<usize, Patience>>,
     pub(super) means: Means,
     /// This host ran out of something: no more clients for a while.
     pub(super) exhausted: bool,
@@ -33,9 +36,13 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     /// For a worker that has met nobody yet.
-    pub(super) fn new(registry: Registry, common: Arc<Common>, desk: Arc<Desk>, buffer: usize) -> Self {
-        let patience =
-            common.plan.services.iter().map(|plan| vec![Patience::default(); plan.backends]).collect();
+    pub(super) fn new(
+        registry: Registry,
+        common: Arc<Common>,
+        desk: Arc<Desk>,
+        planned: Planned,
+        buffer: usize,
+    ) -> Self {
         let now = Instant::now();
         let pipes = Pipes::new(if common.settings.splice { PIPES } else { 0 });
         Self {
@@ -43,7 +50,8 @@ impl Surroundings {
             common,
             desk,
             snapshot: Arc::new(Snapshot::new(Arc::new(Routes::default()))),
-            patience,
+            patience: vec![BTreeMap::new(); planned.plan.services.len()],
+            planned,
             means: Means { buffer: vec![0; buffer].into_boxed_slice(), pipes },
             exhausted: false,
             next_tag: 0,
@@ -58,8 +66,21 @@ impl Surroundings {
         self.now.saturating_duration_since(self.began).as_nanos() as u64
     }
 
+    /// Goes by another plan of the same services.
+    pub(super) fn replan(&mut self, planned: Planned) {
+        for (patience, service) in self.patience.iter_mut().zip(&planned.plan.services) {
+            patience.retain(|number, _| service.backends.contains(number));
+        }
+        self.planned = planned;
+    }
+
     pub(super) fn timeouts(&self, service: usize) -> Timeouts {
-        self.common.plan.services[service].timeouts
+        self.planned.plan.services[service].timeouts
+    }
+
+    /// How many connections a service may have, over all workers.
+    pub(super) fn max_connections(&self, service: usize) -> Option<usize> {
+        self.planned.plan.services[service].max_connections
     }
 
     /// A tag that no other registration of this worker has; 2³² later it may come again.
@@ -72,22 +93,23 @@ impl Surroundings {
         &self.desk.tally.services[service]
     }
 
+    /// The counts of a backend; `None` for one that the plan doesn't have any more.
+    pub(super) fn backend_tally(&self, service: usize, backend: usize) -> Option<&Arc<BackendTally>> {
+        self.planned.backends.get(service, backend)
+    }
+
     pub(super) fn report(&self, report: Report) {
         (self.common.report)(report);
     }
 
     pub(super) fn connect_failed(&self, service: usize, backend: usize, reason: ConnectFailure) {
-        if let Some(tally) = self.tally(service).backend(backend) {
+        if let Some(tally) = self.backend_tally(service, backend) {
             tally.connect_failed(reason);
         }
         self.report(Report::ConnectFailed { service, backend, reason });
     }
 
     pub(super) fn patience(&mut self, service: usize, backend: usize) -> &mut Patience {
-        let service = &mut self.patience[service];
-        if service.len() <= backend {
-            service.resize_with(backend + 1, Patience::default);
-        }
-        &mut service[backend]
+        self.patience[service].entry(backend).or_default()
     }
 }

@@ -17,7 +17,7 @@ use super::connection::{Connection, Fate};
 use super::surroundings::Surroundings;
 use super::table::{Subject, Table};
 use super::timers::Timers;
-use super::{Common, Desk};
+use super::{Common, Desk, Planned};
 
 /// What a worker's thread owns.
 pub(super) struct Worker {
@@ -30,6 +30,8 @@ pub(super) struct Worker {
     around: Surroundings,
     /// How many connections it may have.
     limit: usize,
+    /// How many workers share a service's limit.
+    workers: usize,
     /// Out of descriptors or memory: no accepting until then.
     paused_until: Option<Instant>,
     /// Stopping; what is open then is cut.
@@ -52,6 +54,7 @@ impl Worker {
     pub(super) fn new(
         common: Arc<Common>,
         desk: Arc<Desk>,
+        planned: Planned,
         listeners: Vec<(usize, TcpListener)>,
         workers: usize,
         limit: usize,
@@ -59,28 +62,16 @@ impl Worker {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), Subject::Orders.token())?;
         for (index, (service, listener)) in listeners.iter().enumerate() {
-            if *service >= common.plan.services.len() {
+            if *service >= planned.plan.services.len() {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "a listener of an unknown service"));
             }
             let token = Subject::Listener(index).token();
             poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
         }
-        let around = Surroundings::new(poll.registry().try_clone()?, common, desk, BUFFER);
-        let share = |service: usize| {
-            let most = around.common.plan.services[service].max_connections;
-            most.map_or(limit, |most| most.div_ceil(workers).max(1))
-        };
-        let listeners = listeners
-            .into_iter()
-            .map(|(service, socket)| Listener {
-                service,
-                socket,
-                ready: false,
-                limit: share(service),
-                full: false,
-            })
-            .collect();
-        let worker = Self {
+        let around = Surroundings::new(poll.registry().try_clone()?, common, desk, planned, BUFFER);
+        let listener = |(service, socket)| Listener { service, socket, ready: false, limit, full: false };
+        let listeners = listeners.into_iter().map(listener).collect();
+        let mut worker = Self {
             poll,
             listeners,
             table: Table::new(limit),
@@ -88,10 +79,20 @@ impl Worker {
             more: VecDeque::new(),
             around,
             limit,
+            workers,
             paused_until: None,
             stop_at: None,
         };
+        worker.share_limits();
         Ok((worker, waker))
+    }
+
+    /// Gives every listener its share of its service's limit.
+    fn share_limits(&mut self) {
+        for listener in &mut self.listeners {
+            let most = self.around.max_connections(listener.service);
+            listener.limit = most.map_or(self.limit, |most| most.div_ceil(self.workers).max(1));
+        }
     }
 
     /// Works until it is told to stop and everything has ended or been cut.
@@ -194,9 +195,18 @@ impl Worker {
             self.around.snapshot = snapshot;
         }
         self.stop_at = orders.stop_at;
+        let planned = orders.planned.take();
         let forsaken = std::mem::take(&mut orders.forsaken);
         let close = orders.close_listeners || self.stop_at.is_some();
         drop(orders);
+        if let Some(planned) = planned {
+            self.around.replan(planned);
+            self.share_limits();
+            // A timeout that has become shorter may be over already.
+            for slot in 0..self.table.slots() {
+                self.settle(slot, Fate::Open);
+            }
+        }
         if !forsaken.is_empty() {
             self.cut(|connection| connection.came_by(&forsaken));
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chinthe::core::priority::Weight;
 use chinthe::core::{
-    Boot, Core, Mac, MemberId, Placement, Proof, ServiceSettings, Settings, Terms, Time, Tracked, VipId,
-    VipSettings,
+    Boot, CheckSettings, Core, Mac, MemberId, Placement, Proof, ServiceSettings, Settings, Terms, Time,
+    Tracked, VipId, VipSettings,
 };
 
 use crate::clock::Clock;
@@ -190,6 +190,8 @@ fn settings(index: usize, nodes: usize, node: &Node, common: &Common) -> Setting
         proof: common.proof,
         track: track.clone(),
     };
+    let check =
+        |check: usize| CheckSettings { name: format!("chk{check}"), rise: common.rise, fall: common.fall };
     Settings {
         me: member(index),
         name: node_name(index),
@@ -202,7 +204,7 @@ fn settings(index: usize, nodes: usize, node: &Node, common: &Common) -> Setting
         expected_peers: nodes - 1,
         vips: (0..common.vips).map(vip).collect(),
         services: services.into_iter().collect(),
-        checks: if witness { Vec::new() } else { vec![(common.rise, common.fall); node.checks.len()] },
+        checks: if witness { Vec::new() } else { (0..node.checks.len()).map(check).collect() },
     }
 }
 

@@ -42,8 +42,12 @@ impl Driver {
                 let (service, backend) = self.names(service, backend);
                 tell_of_backend(service, backend, change);
             }
-            Output::ProbeBackend { service, backend } => self.prober.probe(service, backend),
-            Output::PauseProbes { service, backend, pause } => self.prober.pause(service, backend, pause),
+            Output::ProbeBackend { service, backend } => {
+                self.prober.probe(service, self.numbers.backends()[service][backend]);
+            }
+            Output::PauseProbes { service, backend, pause } => {
+                self.prober.pause(service, self.numbers.backends()[service][backend], pause);
+            }
             Output::AdministrationChanged { .. } => self.news = true,
             Output::Forgotten { member, address } => {
                 self.forget_views(member);
@@ -98,12 +102,18 @@ impl Driver {
 
     /// Tells the workers which backends may be used.
     pub(super) fn route(&self) {
+        self.proxy.route(Arc::new(self.routes()));
+    }
+
+    /// Which backends may be used.
+    pub(super) fn routes(&self) -> Routes {
         let services = self.core.services().iter().enumerate().map(|(service, known)| {
             let mut route = Route { targets: Vec::new(), reserve: Vec::new() };
             for (backend, state) in known.backends().iter().enumerate() {
                 let Some(address) = self.addresses[service][backend] else { continue };
                 let weight = state.weight().unwrap_or(self.config.services[service].backends[backend].weight);
-                let target = Target { backend, address, weight };
+                let number = self.numbers.backends()[service][backend];
+                let target = Target { backend: number, address, weight };
                 if state.usable() {
                     route.targets.push(target);
                 } else if state.in_reserve() {
@@ -112,7 +122,7 @@ impl Driver {
             }
             route
         });
-        self.proxy.route(Arc::new(Routes { services: services.collect() }));
+        Routes { services: services.collect() }
     }
 
     pub(super) fn tell_of_peers(&mut self) {

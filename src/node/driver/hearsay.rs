@@ -27,6 +27,8 @@ pub(in crate::node) struct Hearsay {
     told: BTreeMap<String, String>,
     /// What each member was last heard to see of each service.
     viewed: BTreeMap<(MemberId, usize), Vec<Verdict>>,
+    /// What gossip said last.
+    directory: Directory,
     /// What each member says of its latest takeover of each VIP.
     failovers: BTreeMap<(MemberId, usize), Failover>,
     /// Whom gossip has been told of.
@@ -53,6 +55,11 @@ impl Hearsay {
         }
     }
 
+    /// Nothing is known any more of what others see.
+    pub(super) fn forget_views(&mut self) {
+        self.viewed.clear();
+    }
+
     /// A member's latest takeover of a VIP, by its own word.
     pub(super) fn failover(&self, member: MemberId, vip: usize) -> Option<Failover> {
         self.failovers.get(&(member, vip)).copied()
@@ -68,7 +75,10 @@ impl Driver {
 
     pub(super) fn hear_gossip(&mut self, news: News) {
         match news {
-            News::Directory(directory) => self.hear_directory(&directory),
+            News::Directory(directory) => {
+                self.hear_directory(&directory);
+                self.hearsay.directory = directory;
+            }
             News::NameTaken { address, younger } => {
                 let node = &self.identity.name;
                 Event::PeerNameTaken { node, address: &address.to_string(), younger }.tell();
@@ -88,6 +98,13 @@ impl Driver {
             }
             News::Died { restarts } => Event::GossipDied { restarts }.tell(),
         }
+    }
+
+    /// What the others say means something else by another configuration.
+    pub(super) fn hear_directory_again(&mut self) {
+        let directory = std::mem::take(&mut self.hearsay.directory);
+        self.hear_directory(&directory);
+        self.hearsay.directory = directory;
     }
 
     fn hear_directory(&mut self, directory: &Directory) {

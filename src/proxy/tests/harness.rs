@@ -59,7 +59,7 @@ impl Setup {
             name: "web".into(),
             max_connections: self.service_max_connections,
             timeouts: self.timeouts,
-            backends: targets.len(),
+            backends: (0..targets.len()).collect(),
         };
         let (report, reports) = mpsc::sync_channel(1000);
         let proxy = Proxy::start(Plan { services: vec![service] }, listeners, self.settings, move |what| {

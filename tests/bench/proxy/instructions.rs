@@ -159,7 +159,7 @@ pub(crate) fn proxy(arguments: &[String]) -> Result<()> {
             name: "counted".into(),
             max_connections: None,
             timeouts: Timeouts { connect: minute, client: minute, server: minute },
-            backends: 1,
+            backends: vec![0],
         }],
     };
     let proxy = Proxy::start(plan, vec![vec![(0, listener)]], Settings::default(), |_| {})?;
