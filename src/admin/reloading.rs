@@ -33,12 +33,8 @@ pub struct NotReloaded {
 }
 
 impl NotReloaded {
-    /// The file is right, and these settings are for a daemon that starts.
+    /// The file is right, and these settings, as a sentence names them, are for a daemon that starts.
     pub fn needs_restart(settings: &[String]) -> Self {
-        let settings: Vec<String> = settings
-            .iter()
-            .map(|setting| if setting.contains('`') { setting.clone() } else { format!("`{setting}`") })
-            .collect();
         let report = format!(
             "error: a daemon that runs can't change {}\nhint: restart it, and the VIPs wait elsewhere meanwhile; or \
              put back what the file said",

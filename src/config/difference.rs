@@ -5,7 +5,7 @@ use super::{Admin, Backend, Check, Cluster, Config, Service, Track, Tracked, Vip
 /// What differs between the configuration that a daemon runs by and another one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Difference {
-    /// Settings, as the file calls them, that only a new start can take in.
+    /// Settings, as sentences name them, that only a new start can take in.
     pub needs_restart: Vec<String>,
     /// Everything else, in a few words each.
     pub changed: Vec<String>,
@@ -60,9 +60,15 @@ pub fn in_order_of(model: &Config, mut config: Config) -> Config {
 }
 
 impl Difference {
-    fn restart(&mut self, setting: impl Into<String>, differs: bool) {
+    fn restart(&mut self, setting: &str, differs: bool) {
         if differs {
-            self.needs_restart.push(setting.into());
+            self.needs_restart.push(format!("`{setting}`"));
+        }
+    }
+
+    fn restart_of(&mut self, name: &str, setting: &str, differs: bool) {
+        if differs {
+            self.needs_restart.push(format!("`{setting}` of `{name}`"));
         }
     }
 
@@ -108,11 +114,11 @@ impl Difference {
             track,
         } = after;
         let ips = |vip: &Vip| vip.addresses.iter().map(|address| address.ip).collect::<Vec<_>>();
-        self.restart(format!("vip.address of `{name}`"), ips(before) != ips(after));
+        self.restart_of(name, "vip.address", ips(before) != ips(after));
         let moves = before.interface.on(node) != interface.on(node);
-        self.restart(format!("vip.interface of `{name}`"), moves);
+        self.restart_of(name, "vip.interface", moves);
         let paced = before.advertisement_interval != *advertisement_interval;
-        self.restart(format!("vip.advertisement_interval of `{name}`"), paced);
+        self.restart_of(name, "vip.advertisement_interval", paced);
         for (setting, differs) in [
             ("prefix", before.addresses != *addresses && ips(before) == ips(after)),
             ("interface elsewhere", before.interface != *interface && !moves),
@@ -134,7 +140,7 @@ impl Difference {
 
     fn of_service(&mut self, before: &Service, after: &Service) {
         let Service { name, listen, balance, max_connections, timeout, check, backends } = after;
-        self.restart(format!("service.listen of `{name}`"), before.listen != *listen);
+        self.restart_of(name, "service.listen", before.listen != *listen);
         for (setting, differs) in [
             ("balance", before.balance != *balance),
             ("max_connections", before.max_connections != *max_connections),
@@ -261,14 +267,14 @@ listen = ["*:25"]
     #[test]
     fn what_needs_a_restart_is_named() {
         for (from, to, setting) in [
-            ("\"myweb\"", "\"other\"", "cluster.name"),
-            ("seeds = []", "seeds = [\"192.0.2.1\"]", "cluster.seeds"),
-            ("seeds = []", "seeds = []\nquorum = \"majority\"\nexpected_nodes = 3", "cluster.quorum"),
-            ("[[check]]", "[admin]\nlisten = \"\"\n[[check]]", "admin.listen"),
-            ("[[check]]", "[proxy]\nworkers = 3\n[[check]]", "proxy"),
-            ("192.0.2.69", "192.0.2.68", "vip.address of `vi_1`"),
-            ("ha1 = \"eth1\"", "ha1 = \"eth0\"", "vip.interface of `vi_1`"),
-            ("*:80", "*:81", "service.listen of `web`"),
+            ("\"myweb\"", "\"other\"", "`cluster.name`"),
+            ("seeds = []", "seeds = [\"192.0.2.1\"]", "`cluster.seeds`"),
+            ("seeds = []", "seeds = []\nquorum = \"majority\"\nexpected_nodes = 3", "`cluster.quorum`"),
+            ("[[check]]", "[admin]\nlisten = \"\"\n[[check]]", "`admin.listen`"),
+            ("[[check]]", "[proxy]\nworkers = 3\n[[check]]", "`proxy`"),
+            ("192.0.2.69", "192.0.2.68", "`vip.address` of `vi_1`"),
+            ("ha1 = \"eth1\"", "ha1 = \"eth0\"", "`vip.interface` of `vi_1`"),
+            ("*:80", "*:81", "`service.listen` of `web`"),
             (
                 "name = \"mail\"",
                 "name = \"smtp\"",
