@@ -162,7 +162,8 @@ impl Machine {
 }
 
 /// What a node's core knows at its start.
-fn settings(index: usize, nodes: usize, node: &Node, common: &Common) -> Settings {
+/// What a node's core is told of its configuration.
+pub(crate) fn settings(index: usize, nodes: usize, node: &Node, common: &Common) -> Settings {
     let witness = common.witness == Some(index);
     let checks = node.checks.iter().enumerate();
     let checks = checks.map(|(i, (weight, reverse))| (Tracked::Check(i), weight_of(*weight, *reverse)));

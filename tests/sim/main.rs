@@ -17,6 +17,7 @@ mod machine;
 mod network;
 mod operators;
 mod random;
+mod reloads;
 mod run;
 mod settled;
 mod sweep;

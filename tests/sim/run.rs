@@ -61,6 +61,7 @@ const SOME_SILENCE: Duration = Duration::from_secs(2);
 /// Chosen so that the seeds written down in `sweep` are of the plain kind.
 const VARIANTS: u64 = 0x4d;
 const MORE_VARIANTS: u64 = 0x7a51_0000;
+const RELOADS: u64 = 0x4e10_ad00;
 
 /// How much longer everything takes by the clock of promises and leases alone.
 fn patience(common: &Common) -> Duration {
@@ -96,6 +97,7 @@ pub(crate) fn run(seed: u64, draw_of: Draw, trace: Trace) -> Outcome {
                 *ahead = more.up_to(skew).as_millis() as i64;
             }
         }
+        faults.add_reloads(&mut Random::new(seed ^ RELOADS), &nodes);
     }
     let mut world = World::new(random.next(), &nodes, &common, &faults.rates, trace);
     let start = world.now;
