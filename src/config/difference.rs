@@ -1,6 +1,8 @@
 //! What has changed from one configuration to the next, as far as a daemon that runs has to know.
 
-use super::{Admin, Backend, Check, Cluster, Config, Service, Track, Tracked, Vip};
+use std::net::IpAddr;
+
+use super::{Admin, Backend, Check, Cluster, Config, Identity, Service, Track, Tracked, Vip};
 
 /// What differs between the configuration that a daemon runs by and another one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,12 +13,12 @@ pub struct Difference {
     pub changed: Vec<String>,
 }
 
-/// What differs on the node called `node`; the order of things in the file is no difference.
-pub fn difference(before: &Config, after: &Config, node: &str) -> Difference {
+/// What differs on the node `me`; the order of things in the file is no difference.
+pub fn difference(before: &Config, after: &Config, me: &Identity) -> Difference {
     let mut found = Difference::default();
     // Taken apart by name, so that a new field doesn't compile until it is decided what may happen to it.
     let Config { cluster, admin, metrics, proxy, checks, vips, services } = after;
-    found.of_cluster(&before.cluster, cluster);
+    found.of_cluster(&before.cluster, cluster, me);
     found.of_admin(&before.admin, admin);
     found.restart("proxy", before.proxy != *proxy);
     found.change("metrics", before.metrics != *metrics);
@@ -30,7 +32,7 @@ pub fn difference(before: &Config, after: &Config, node: &str) -> Difference {
     found.fixed("vip", &names(&before.vips), &names(vips));
     for vip in vips {
         if let Some(was) = before.vips.iter().find(|was| was.name == vip.name) {
-            found.of_vip((before, was), (after, vip), node);
+            found.of_vip((before, was), (after, vip), &me.name);
         }
     }
     let names = |services: &[Service]| services.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
@@ -78,17 +80,25 @@ impl Difference {
         }
     }
 
-    fn of_cluster(&mut self, before: &Cluster, after: &Cluster) {
+    fn of_cluster(&mut self, before: &Cluster, after: &Cluster, me: &Identity) {
         let Cluster { name, seeds, secret_file, quorum, witness, nodes } = after;
         self.restart("cluster.name", before.name != *name);
-        self.restart("cluster.seeds", before.seeds != *seeds);
+        self.change("seeds", before.seeds != *seeds);
         self.restart("cluster.secret_file", before.secret_file != *secret_file);
         match (before.quorum.as_str() == quorum.as_str(), before.quorum == *quorum) {
             (false, _) => self.restart("cluster.quorum", true),
             (true, same) => self.restart("cluster.expected_nodes", !same),
         }
         self.restart("cluster.witness", before.witness != *witness);
-        self.restart("cluster.nodes", before.nodes != *nodes);
+        // By name, and by address, where an entry says who this node is.
+        let own = |cluster: &Cluster| {
+            let is_own = |(name, address): &(&String, &IpAddr)| **name == me.name || **address == me.address;
+            let own = cluster.nodes.iter().filter(is_own);
+            own.map(|(name, address)| (name.clone(), *address)).collect::<Vec<_>>()
+        };
+        let renamed = own(before) != own(after);
+        self.restart_of(&me.name, "cluster.nodes", renamed);
+        self.change("nodes", before.nodes != *nodes && !renamed);
     }
 
     fn of_admin(&mut self, before: &Admin, after: &Admin) {
@@ -204,6 +214,9 @@ mod tests {
 [cluster]
 name = "myweb"
 seeds = []
+[cluster.nodes]
+ha1 = "192.0.2.1"
+ha2 = "192.0.2.2"
 [[check]]
 name = "disk"
 command = ["true"]
@@ -231,13 +244,17 @@ listen = ["*:25"]
         parse(text, "test.toml").unwrap_or_else(|problems| panic!("{problems}")).0
     }
 
+    fn me() -> Identity {
+        Identity { name: "ha1".into(), address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)) }
+    }
+
     fn found(replacements: &[(&str, &str)]) -> Difference {
         let mut text = FILE.to_owned();
         for (from, to) in replacements {
             assert!(text.contains(from), "{from}");
             text = text.replacen(from, to, 1);
         }
-        difference(&config(FILE), &config(&text), "ha1")
+        difference(&config(FILE), &config(&text), &me())
     }
 
     #[test]
@@ -248,6 +265,8 @@ listen = ["*:25"]
     #[test]
     fn what_a_running_daemon_can_take_in_is_told_in_a_few_words() {
         for (from, to, words) in [
+            ("seeds = []", "seeds = [\"192.0.2.1\"]", "seeds"),
+            ("ha2 = \"192.0.2.2\"", "ha3 = \"192.0.2.3\"", "nodes"),
             ("weight = 2", "weight = 3", "vi_1: track"),
             ("interface = \"eth1\"", "interface = \"eth1\"\npriority = 90", "vi_2: priority"),
             ("ha2 = \"eth2\"", "ha2 = \"eth3\"", "vi_1: interface elsewhere"),
@@ -268,7 +287,8 @@ listen = ["*:25"]
     fn what_needs_a_restart_is_named() {
         for (from, to, setting) in [
             ("\"myweb\"", "\"other\"", "`cluster.name`"),
-            ("seeds = []", "seeds = [\"192.0.2.1\"]", "`cluster.seeds`"),
+            ("ha1 = \"192.0.2.1\"", "ha1 = \"192.0.2.3\"", "`cluster.nodes` of `ha1`"),
+            ("ha1 = \"192.0.2.1\"", "ha7 = \"192.0.2.1\"", "`cluster.nodes` of `ha1`"),
             ("seeds = []", "seeds = []\nquorum = \"majority\"\nexpected_nodes = 3", "`cluster.quorum`"),
             ("[[check]]", "[admin]\nlisten = \"\"\n[[check]]", "`admin.listen`"),
             ("[[check]]", "[proxy]\nworkers = 3\n[[check]]", "`proxy`"),
@@ -292,7 +312,7 @@ listen = ["*:25"]
         let other = config(&format!("{head}{second}{first}"));
         let running = config(FILE);
         assert_ne!(other, running);
-        assert_eq!(difference(&running, &other, "ha1"), Difference::default());
+        assert_eq!(difference(&running, &other, &me()), Difference::default());
         assert_eq!(in_order_of(&running, other), running);
     }
 }

@@ -64,8 +64,8 @@ mod tests {
     use super::*;
     use crate::core::priority::Weight;
     use crate::core::{
-        AdminState, Boot, CheckSettings, Input, Mac, MemberId, Proof, ServiceSettings, Setting, Stamp,
-        Target, Terms, Tracked, Verdict, VipId, VipSettings, VipState, Word,
+        AdminState, Backend, Boot, CheckSettings, Input, Mac, MemberId, Proof, ServiceSettings, Setting,
+        Stamp, Target, Terms, Tracked, Verdict, VipId, VipSettings, VipState, Word,
     };
 
     fn settings(priority: u8, backends: &[&str], checks: &[&str]) -> Settings {
@@ -164,7 +164,7 @@ mod tests {
         }
 
         fn verdicts(&self) -> Vec<Verdict> {
-            self.core.services()[0].backends().iter().map(|backend| backend.verdict()).collect()
+            self.core.services()[0].backends().iter().map(Backend::verdict).collect()
         }
 
         fn priority(&self) -> u8 {
@@ -269,7 +269,7 @@ mod tests {
         node.handle(said("web2", 1));
         node.handle(said("web3", 2));
         node.reconfigure(settings(101, &["web3", "web2"], &[]), &[]);
-        let states = node.core.services()[0].backends().iter().map(|backend| backend.admin());
+        let states = node.core.services()[0].backends().iter().map(Backend::admin);
         assert_eq!(states.collect::<Vec<_>>(), [AdminState::Drain; 2], "of the new one it was said before");
     }
 }

@@ -73,16 +73,19 @@ impl Numbers {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
 
     fn config(backends: &[&str], checks: &[&str]) -> Config {
         let mut text = "[cluster]\nname = 'a'\nseeds = []\n".to_owned();
         for check in checks {
-            text += &format!("[[check]]\nname = '{check}'\ncommand = ['true']\n");
+            write!(text, "[[check]]\nname = '{check}'\ncommand = ['true']\n").expect("a String takes all");
         }
         text += "[[service]]\nname = 'web'\nlisten = ['*:80']\n";
         for backend in backends {
-            text += &format!("[[service.backend]]\nname = '{backend}'\naddress = '192.0.2.1:80'\n");
+            write!(text, "[[service.backend]]\nname = '{backend}'\naddress = '192.0.2.1:80'\n")
+                .expect("a String takes all");
         }
         crate::config::parse(&text, "test.toml").unwrap_or_else(|problems| panic!("{problems}")).0
     }

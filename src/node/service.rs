@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::admin::ReloadAnswer;
 use crate::config::{self, Config, Endpoint};
@@ -39,8 +39,11 @@ pub(super) struct Prober(UnboundedSender<Order>);
 enum Order {
     Now(usize, usize),
     Pause(usize, usize, bool),
-    Replace(Vec<probe::Target>, Vec<(usize, config::Check)>),
+    Replace { to_probe: Vec<probe::Target>, to_check: Vec<(usize, config::Check)>, seeds: Names },
 }
+
+/// Seeds whose addresses have to be asked for, with their ports.
+type Names = Vec<(String, u16)>;
 
 impl Prober {
     /// Probes a backend now.
@@ -55,7 +58,8 @@ impl Prober {
 
     /// Goes on with what this configuration has, without a gap where it is as before.
     pub(super) fn replace(&self, config: &Config, numbers: &Numbers) {
-        let _ = self.0.send(Order::Replace(targets(config, numbers), checks(config, numbers)));
+        let (to_probe, to_check) = (targets(config, numbers), checks(config, numbers));
+        let _ = self.0.send(Order::Replace { to_probe, to_check, seeds: names(config) });
     }
 }
 
@@ -107,7 +111,7 @@ impl Service {
         let (probe, orders) = unbounded_channel();
         let (stop, stopped) = oneshot::channel();
         let (targets, checks) = (targets(config, numbers), checks(config, numbers));
-        let config = config.clone();
+        let (seeds, to_resolve) = watch::channel(names(config));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // Before any thread could miss one.
         let signals = {
@@ -126,8 +130,8 @@ impl Service {
                 let work = async {
                     tokio::join!(
                         serve(listeners, sources()),
-                        carry_out(orders, probes, checks),
-                        resolve_seeds(&config, &mailbox),
+                        carry_out(orders, probes, checks, seeds),
+                        resolve_seeds(to_resolve, &mailbox),
                         read_again(reloading.asked, &reloading.file, &mailbox),
                         watch_signals(signals, &reloading.reloads, &mailbox),
                     )
@@ -196,14 +200,16 @@ async fn carry_out(
     mut orders: UnboundedReceiver<Order>,
     mut probes: probe::Probes,
     mut checks: probe::Checks,
+    resolved: watch::Sender<Names>,
 ) {
     while let Some(order) = orders.recv().await {
         match order {
             Order::Now(service, backend) => probes.now(service, backend),
             Order::Pause(service, backend, pause) => probes.pause(service, backend, pause),
-            Order::Replace(to_probe, to_check) => {
+            Order::Replace { to_probe, to_check, seeds } => {
                 probes.replace(to_probe);
                 checks.replace(to_check);
+                resolved.send_if_modified(|names| std::mem::replace(names, seeds.clone()) != seeds);
             }
         }
     }
@@ -221,28 +227,30 @@ async fn read_again(mut asked: Receiver<Reload>, file: &Path, mailbox: &mailbox:
     }
 }
 
-async fn resolve_seeds(config: &Config, mailbox: &mailbox::Sender) {
-    let names: Vec<(&str, u16)> = config
-        .cluster
-        .seeds
-        .iter()
-        .filter_map(|seed| match seed {
-            Endpoint::Name(name, port) => Some((name.as_str(), *port)),
-            Endpoint::Address(_) => None,
-        })
-        .collect();
-    while !names.is_empty() {
+fn names(config: &Config) -> Names {
+    let name = |seed: &Endpoint| match seed {
+        Endpoint::Name(name, port) => Some((name.clone(), *port)),
+        Endpoint::Address(_) => None,
+    };
+    config.cluster.seeds.iter().filter_map(name).collect()
+}
+
+async fn resolve_seeds(mut names: watch::Receiver<Names>, mailbox: &mailbox::Sender) {
+    loop {
         let mut found: Vec<SocketAddr> = Vec::new();
-        for (name, port) in &names {
-            match tokio::time::timeout(RESOLVE_AGAIN, tokio::net::lookup_host((*name, *port))).await {
+        let seeds = names.borrow_and_update().clone();
+        for (name, port) in &seeds {
+            match tokio::time::timeout(RESOLVE_AGAIN, tokio::net::lookup_host((name.as_str(), *port))).await {
                 Ok(Ok(addresses)) => found.extend(addresses.take(8)),
                 Ok(Err(_)) | Err(_) => tracing::debug!(seed = name, "seed does not resolve"),
             }
         }
-        mailbox.tell(Event::Seeds(found));
-        tokio::time::sleep(RESOLVE_AGAIN).await;
+        if !seeds.is_empty() {
+            mailbox.tell(Event::Seeds(found));
+        }
+        let patience = if seeds.is_empty() { Duration::MAX } else { RESOLVE_AGAIN };
+        let _ = tokio::time::timeout(patience, names.changed()).await;
     }
-    std::future::pending::<()>().await;
 }
 
 struct Signals {

@@ -266,7 +266,7 @@ fn admin(config: &Config) -> Result<admin::Listeners, RunError> {
 }
 
 /// What the file says of where the others are; names are resolved later, and again and again.
-fn known_addresses(config: &Config) -> Vec<SocketAddr> {
+pub(super) fn known_addresses(config: &Config) -> Vec<SocketAddr> {
     let seeds = config.cluster.seeds.iter().filter_map(|seed| match seed {
         Endpoint::Address(address) => Some(*address),
         Endpoint::Name(..) => None,

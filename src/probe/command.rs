@@ -82,7 +82,9 @@ impl Checks {
             };
             self.running.insert(number, running);
         }
-        before.into_values().for_each(|(_, gone)| gone.abort());
+        for (_, gone) in before.into_values() {
+            gone.abort();
+        }
         // Those that were ended before.
         while self.tasks.try_join_next().is_some() {}
     }

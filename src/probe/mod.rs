@@ -157,28 +157,30 @@ impl Probes {
     pub fn replace(&mut self, targets: Vec<Target>) {
         let mut before = std::mem::take(&mut self.running);
         let mut begins = 0;
-        for (target, place) in targets.into_iter().zip(0..) {
+        for (target, at) in targets.into_iter().zip(0..) {
             let key = (target.service, target.backend);
             let running = match before.remove(&key) {
                 Some(running) if running.target == target => running,
                 other => {
                     other.inspect(|other| other.task.abort());
                     begins += 1;
-                    self.begin(target, place, begins - 1)
+                    self.begin(target, at, begins - 1)
                 }
             };
             self.running.insert(key, running);
         }
-        before.into_values().for_each(|gone| gone.task.abort());
+        for gone in before.into_values() {
+            gone.task.abort();
+        }
         // Those that were ended before.
         while self.tasks.try_join_next().is_some() {}
     }
 
-    fn begin(&mut self, target: Target, place: u32, begins: u32) -> Running {
+    fn begin(&mut self, target: Target, at: u32, begins: u32) -> Running {
         let control = Arc::new(Control::default());
         // A wave, not a wall: the first verdicts are awaited by all, so that it must be a short one.
         let first = SPREAD * (begins % TOGETHER);
-        let pace = Pace::new(self.begun + APART * (place / TOGETHER), target.check.interval, self.permille);
+        let pace = Pace::new(self.begun + APART * (at / TOGETHER), target.check.interval, self.permille);
         let task = probe(target.clone(), Arc::clone(&control), Arc::clone(&self.report), first, pace);
         Running { target, control, task: self.tasks.spawn(task) }
     }

@@ -42,7 +42,7 @@ impl Driver {
         if config.cluster.witness.contains(&self.identity.name) {
             start::only_vote(&mut config);
         }
-        let difference = config::difference(&self.config, &config, &self.identity.name);
+        let difference = config::difference(&self.config, &config, &self.identity);
         if !difference.needs_restart.is_empty() {
             return Err(NotReloaded::needs_restart(&difference.needs_restart));
         }
@@ -65,6 +65,10 @@ impl Driver {
     fn reconfigure(&mut self, digest: &[u8; 32], moved: &[(usize, usize)]) {
         self.prober.replace(&self.config, &self.numbers);
         self.hearsay.forget_views();
+        // Who isn't named any more is forgotten as others are: when it has gone.
+        if self.peers.know_always(start::known_addresses(&self.config)) {
+            self.tell_of_peers();
+        }
         let settings = start::settings(&self.config, &self.identity, digest);
         self.core.reconfigure(settings, moved, clock::now());
         let plan = Plan::new(&self.config.services, self.numbers.backends());
