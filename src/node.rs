@@ -272,13 +272,21 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
                 change: Box::new(move |change, operator, answer| {
                     operators.tell(Event::Said { change, operator, answer, span: tracing::Span::current() });
                 }),
-                reload: Box::new(move |operator, answer| reloads.ask(operator.to_string(), Some(answer))),
+                reload: Box::new(move |operator, cluster, answer| {
+                    reloads.ask(operator.to_string(), cluster, Some(answer))
+                }),
                 token,
             }
         }
     };
-    let service =
-        Service::start(&config, &numbers, admin, Reloading { file, reloads, asked }, sender, sources)?;
+    let service = Service::start(
+        &config,
+        &numbers,
+        admin,
+        Reloading { file, reloads: reloads.clone(), asked },
+        sender,
+        sources,
+    )?;
     let reachable = targets::reachable(config.admin.listen, identity.address);
     let targets = Targets::own(&identity.name, reachable);
     let addresses = driver::known_addresses(&config);
@@ -291,6 +299,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         wards,
         proxy,
         prober: service.prober(),
+        reloads,
         mailbox,
         vips: config.vips.iter().map(|_| Vip::new()).collect(),
         config,

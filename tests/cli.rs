@@ -53,9 +53,13 @@ impl Node {
                 change: Box::new(|change, _, answer| {
                     let _ = answer.send(taken_in(&change));
                 }),
-                reload: Box::new(move |_, answer| {
+                reload: Box::new(move |_, _, answer| {
                     let _ = answer.send(if ready {
-                        Ok(Reloaded { config: "5f2c00ab12345678".into(), changed: Vec::new() })
+                        Ok(Reloaded {
+                            config: "5f2c00ab12345678".into(),
+                            changed: Vec::new(),
+                            asked: Vec::new(),
+                        })
                     } else {
                         Err(NotReloaded {
                             report: "error: a.toml:1:2: what is this?\nhint: leave it out".into(),

@@ -174,11 +174,12 @@ pub fn change(target: &Target, token: Option<&str>, change: &Change) -> Result<W
     read(target, &ask(target, request, change.to_json())?)
 }
 
-/// Has a node read its configuration again: what it goes on by. `token` is as for [`change`].
+/// Has a node read its configuration again, and then all others if `cluster` says so: what it goes on by. `token` is
+/// as for [`change`].
 ///
 /// A file that it won't go on by is [`ClientError::NotReloaded`]. Blocks, for 5 s at most; after [`ClientError::Silent`] it may have been done or not.
-pub fn reload(target: &Target, token: Option<&str>) -> Result<Reloaded, ClientError> {
-    let mut request = Request::post("/api/v1/reload");
+pub fn reload(target: &Target, token: Option<&str>, cluster: bool) -> Result<Reloaded, ClientError> {
+    let mut request = Request::post(if cluster { "/api/v1/reload?cluster" } else { "/api/v1/reload" });
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }

@@ -10,11 +10,14 @@ use tokio::time::timeout;
 
 use super::changing::{admit, unread};
 use super::problem::problem;
-use super::routes::{JSON, Reply, reply};
+use super::routes::{JSON, Reply, parameters, reply};
 use super::server::{Sources, Via};
 
 /// For the file to have been read and taken in; on a busy machine, or from a slow disk.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+/// The query that means all nodes.
+const CLUSTER: &str = "cluster";
 
 /// What a node goes on by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +26,9 @@ pub struct Reloaded {
     pub config: String,
     /// What has changed, in a few words each.
     pub changed: Vec<String>,
+    /// The other members that have been asked to do the same, each by its own file.
+    #[serde(default)]
+    pub asked: Vec<String>,
 }
 
 /// Why a node goes on as before.
@@ -53,7 +59,7 @@ impl NotReloaded {
 /// Where the driver says what came of a reload. Dropped unused, it says that the order didn't get through.
 pub type ReloadAnswer = oneshot::Sender<Result<Reloaded, NotReloaded>>;
 
-/// Answers one request for a reload; its body, if it has one, says nothing.
+/// Answers one request for a reload: `?cluster` has all other nodes do the same.
 pub(super) async fn reload<B: Body>(request: Request<B>, via: Via, sources: &Sources) -> Reply {
     let operator = match admit(&request, via, sources) {
         Ok(operator) => operator,
@@ -63,7 +69,9 @@ pub(super) async fn reload<B: Body>(request: Request<B>, via: Via, sources: &Sou
         return unread(problem(StatusCode::BAD_REQUEST, "a reload has no body: the node reads its own file"));
     }
     let (answer, answered) = oneshot::channel();
-    (sources.reload)(operator, answer);
+    let query = request.uri().query().unwrap_or_default();
+    let cluster = parameters(query).any(|(name, _)| name == CLUSTER);
+    (sources.reload)(operator, cluster, answer);
     match timeout(PATIENCE, answered).await {
         Ok(Ok(Ok(reloaded))) => {
             let mut body = serde_json::to_vec(&reloaded).expect("text and lists are always JSON");

@@ -53,8 +53,8 @@ pub struct Sources {
     pub words: Box<dyn Fn() -> Words>,
     /// Has the driver take a change in, without waiting for it.
     pub change: Box<dyn Fn(Change, Operator, Answer)>,
-    /// Has the node read its configuration again, without waiting for it.
-    pub reload: Box<dyn Fn(Operator, ReloadAnswer)>,
+    /// Has the node read its configuration again, and all others too if so said, without waiting for it.
+    pub reload: Box<dyn Fn(Operator, bool, ReloadAnswer)>,
     /// What happens, as it happens, from the start on.
     pub events: Pin<Box<dyn Stream<Item = Entry>>>,
     /// How many events had to be given up.

@@ -189,6 +189,9 @@ pub(super) struct MoveArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ReloadArguments {
+    /// Then have all other nodes do the same, each with its own file
+    #[arg(long)]
+    pub(super) cluster: bool,
     #[command(flatten)]
     pub(super) asked: AskedArguments,
     /// The token that a change over TCP needs, in place of the configuration's `admin.token_file`

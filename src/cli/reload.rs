@@ -15,7 +15,7 @@ pub(super) fn run(arguments: &ReloadArguments) -> Result<ExitCode, Failure> {
     let file = asked::token_file(arguments.token_file.clone(), &asked, &arguments.asked);
     let token = file.as_deref().map(admin::read_token_text).transpose();
     let token = token.map_err(|error| Failure::new(REFUSED, &error).with_hint(error.hint()))?;
-    match admin::reload(&asked, token.as_deref()) {
+    match admin::reload(&asked, token.as_deref(), arguments.cluster) {
         Ok(reloaded) => {
             print(&told(&reloaded))?;
             Ok(ExitCode::SUCCESS)
@@ -29,12 +29,16 @@ pub(super) fn run(arguments: &ReloadArguments) -> Result<ExitCode, Failure> {
     }
 }
 
-/// What the node goes on by, in one line.
-fn told(Reloaded { config, changed }: &Reloaded) -> String {
+/// What the node goes on by, in a line, and who has been asked to follow, in another.
+fn told(Reloaded { config, changed, asked }: &Reloaded) -> String {
     let short = config.get(..8).unwrap_or(config);
-    match changed[..] {
+    let reloaded = match changed[..] {
         [] => format!("reloaded: nothing has changed (config {short})\n"),
         _ => format!("reloaded: {} (config {short})\n", changed.join(", ")),
+    };
+    match asked[..] {
+        [] => reloaded,
+        _ => format!("{reloaded}asked: {}; `chinthe status` shows what each runs by\n", asked.join(", ")),
     }
 }
 
@@ -43,10 +47,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_was_asked_is_told_after_what_has_changed() {
+        let asked = vec!["ha2".into(), "ha3".into()];
+        assert_eq!(
+            told(&Reloaded { config: "5f2c00ab12345678".into(), changed: Vec::new(), asked }),
+            "reloaded: nothing has changed (config 5f2c00ab)\nasked: ha2, ha3; `chinthe status` shows what each runs by\n"
+        );
+    }
+
+    #[test]
     fn what_has_changed_is_told_in_one_line() {
         let told = |changed: &[&str]| {
             let changed = changed.iter().map(ToString::to_string).collect();
-            told(&Reloaded { config: "5f2c00ab12345678".into(), changed })
+            told(&Reloaded { config: "5f2c00ab12345678".into(), changed, asked: Vec::new() })
         };
         assert_eq!(told(&[]), "reloaded: nothing has changed (config 5f2c00ab)\n");
         assert_eq!(

@@ -38,7 +38,7 @@ use self::hearsay::Hearsay;
 use self::telling::{FirstMoments, Story};
 use super::mailbox::{Event, Mailbox};
 use super::numbers::Numbers;
-use super::service::Prober;
+use super::service::{Prober, Reloads};
 use super::snapshot::{self, Basis, Snapshot, VipFacts};
 use super::start::Wards;
 use super::targets::Targets;
@@ -70,6 +70,7 @@ pub(super) struct Driver {
     pub(super) wards: Wards,
     pub(super) proxy: Arc<Proxy>,
     pub(super) prober: Prober,
+    pub(super) reloads: Reloads,
     pub(super) mailbox: Mailbox,
     pub(super) config: Arc<Config>,
     pub(super) identity: Arc<Identity>,
@@ -319,8 +320,8 @@ impl Driver {
                     let inside = tracing::info_span!(parent: span, "driver.said");
                     inside.in_scope(|| self.said(&change, operator, answer));
                 }
-                Event::Reload { read, by, answer } => {
-                    let outcome = self.reload(*read, &by);
+                Event::Reload { read, by, cluster, answer } => {
+                    let outcome = self.reload(*read, &by, cluster);
                     if let Some(answer) = answer {
                         // Whoever has stopped waiting finds it in the log.
                         let _ = answer.send(outcome);

@@ -48,6 +48,8 @@ pub(super) enum Event {
         read: Box<Result<Config, String>>,
         /// Who asked.
         by: String,
+        /// Whether all other nodes are to do the same, if it comes to anything.
+        cluster: bool,
         /// For what came of it; dropped when the mailbox is full.
         answer: Option<ReloadAnswer>,
     },

@@ -73,6 +73,7 @@ pub(super) struct Reloads(Sender<Reload>);
 /// Somebody wants the file read again.
 pub(super) struct Reload {
     by: String,
+    cluster: bool,
     answer: Option<ReloadAnswer>,
 }
 
@@ -84,8 +85,8 @@ pub(super) fn reloads() -> (Reloads, Receiver<Reload>) {
 
 impl Reloads {
     /// Never waits; when too many do already, the answer is dropped.
-    pub(super) fn ask(&self, by: String, answer: Option<ReloadAnswer>) {
-        let _ = self.0.try_send(Reload { by, answer });
+    pub(super) fn ask(&self, by: String, cluster: bool, answer: Option<ReloadAnswer>) {
+        let _ = self.0.try_send(Reload { by, cluster, answer });
     }
 }
 
@@ -218,12 +219,12 @@ async fn carry_out(
 
 /// Reads the file for whoever asks, one after the other, so that the last one to ask has the last word.
 async fn read_again(mut asked: Receiver<Reload>, file: &Path, mailbox: &mailbox::Sender) {
-    while let Some(Reload { by, answer }) = asked.recv().await {
+    while let Some(Reload { by, cluster, answer }) = asked.recv().await {
         let file = file.to_owned();
         // Not here: probes don't wait for a disk.
         let Ok(read) = tokio::task::spawn_blocking(move || start::read(&file)).await else { continue };
         let read = Box::new(read.map_err(|error| error.to_string()));
-        mailbox.tell(Event::Reload { read, by, answer });
+        mailbox.tell(Event::Reload { read, by, cluster, answer });
     }
 }
 
@@ -268,7 +269,7 @@ async fn watch_signals(mut signals: Signals, reloads: &Reloads, mailbox: &mailbo
             _ = signals.interrupt.recv() => {}
             _ = signals.hangup.recv() => {
                 // Whoever waits already will read the file as it is then.
-                reloads.ask("SIGHUP".into(), None);
+                reloads.ask("SIGHUP".into(), false, None);
                 continue;
             }
             // What it will ask for must not, until then, end a daemon that holds a VIP.

@@ -33,6 +33,7 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     Test::inside("reload::what_operators_have_said_still_holds", what_operators_said_holds),
     Test::inside("reload::a_check_that_is_added_counts_and_one_that_is_removed_does_not", checks_come_and_go),
+    Test::inside("reload::said_for_the_cluster_every_node_reads_its_own_file_once", the_whole_cluster),
 ];
 
 /// Runs `chinthe reload` on `node`: its exit status, and what it said on both outputs.
@@ -364,6 +365,47 @@ fn checks_come_and_go(sandbox: Sandbox) -> Outcome {
     change(ha1, &original)?;
     scene.await_home()?;
     assert_eq!(up("new")?, None);
+    scene.assert_one_answerer();
+    Ok(())
+}
+
+fn the_whole_cluster(sandbox: Sandbox) -> Outcome {
+    let scene = scene::start(sandbox)?;
+    ready(&scene)?;
+    let (ha1, ha2) = (scene.node("ha1")?, scene.node("ha2")?);
+    let (began, original) = (Instant::now(), file(ha1)?);
+    let cluster = |node: &Node| -> Result<(Option<i32>, String), Box<dyn Error>> {
+        let output = node.command().args(["reload", "--cluster", "--config"]).arg(node.config()).output()?;
+        Ok((output.status.code(), String::from_utf8([output.stdout, output.stderr].concat())?))
+    };
+    // A file that the node itself refuses goes no further.
+    fs::write(ha2.config(), with(&original, "192.168.56.69", "192.168.56.70"))?;
+    assert_eq!(cluster(ha2)?.0, Some(1));
+
+    let other = with(&original, "name = \"web1\"", "name = \"web1\"\nweight = 2");
+    fs::write(ha1.config(), &other)?;
+    fs::write(ha2.config(), &other)?;
+    let (status, said) = cluster(ha1)?;
+    assert_eq!(status, Some(0), "{said}");
+    assert!(
+        said.starts_with("reloaded: myweb/web1: weight (config ") && said.contains("\nasked: ha2;"),
+        "{said}"
+    );
+    scene
+        .lab
+        .wait_for("ha2 to follow", PATIENCE, || reloads(ha2, "success").is_ok_and(|n| n == Some(1.0)))?;
+    assert_eq!(digest(ha1)?, digest(ha2)?);
+    assert!(ha2.log_text().contains("by=\"operator on ha1\""), "{}", ha2.log_text());
+
+    // Again, from the other side; whoever asks isn't asked in turn.
+    fs::write(ha1.config(), &original)?;
+    fs::write(ha2.config(), &original)?;
+    assert_eq!(cluster(ha2)?.0, Some(0));
+    scene.lab.wait_for("ha1 to follow", PATIENCE, || {
+        digest(ha1).is_ok_and(|it| digest(ha2).is_ok_and(|is| is == it))
+    })?;
+    answers(&scene, began, 50)?;
+    assert_eq!((reloads(ha1, "success")?, reloads(ha2, "success")?), (Some(2.0), Some(2.0)));
     scene.assert_one_answerer();
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Driver, known_addresses};
 use crate::admin::{NotReloaded, Reloaded};
 use crate::config::{self, Config};
-use crate::core::AdminState;
+use crate::core::{AdminState, MemberState};
 use crate::guard::clock;
 use crate::node::{layout, start};
 use crate::proxy::Plan;
@@ -16,20 +16,33 @@ use crate::telemetry::Event;
 const NOTHING: &str = "nothing";
 
 impl Driver {
-    /// Goes on by the file as it was `read`, or tells why not and goes on as before.
-    pub(super) fn reload(&mut self, read: Result<Config, String>, by: &str) -> Result<Reloaded, NotReloaded> {
-        let outcome = match read {
+    /// Goes on by the file as it was `read`, or tells why not and goes on as before; then all others are to do the same
+    /// if `cluster` says so: never by a file that this node itself refuses.
+    pub(super) fn reload(
+        &mut self,
+        read: Result<Config, String>,
+        by: &str,
+        cluster: bool,
+    ) -> Result<Reloaded, NotReloaded> {
+        let mut outcome = match read {
             Ok(config) => self.go_on_by(config),
             Err(report) => Err(NotReloaded { report }),
         };
         self.metrics.reloaded(outcome.is_ok());
         match &outcome {
-            Ok(Reloaded { config, changed }) => {
+            Ok(Reloaded { config, changed, asked: _ }) => {
                 let changed = changed.join(", ");
                 let changed = if changed.is_empty() { NOTHING } else { &changed };
                 Event::ConfigReloaded { config, changed, by }.tell();
             }
             Err(refused) => Event::ConfigReloadFailed { error: refused.first_line(), by }.tell(),
+        }
+        if let (true, Ok(reloaded)) = (cluster, &mut outcome) {
+            self.tell_all_to_reload();
+            let members = self.core.members().iter();
+            let now = clock::now();
+            let there = members.filter(|(_, member)| member.state(now) <= MemberState::Suspect);
+            reloaded.asked = there.map(|(_, member)| member.name().to_owned()).collect();
         }
         // Before the answer, so that whoever has it sees what it says in the status, too.
         self.news = true;
@@ -58,7 +71,7 @@ impl Driver {
             self.digest.clone_from(&shown);
             self.reconfigure(&digest, &moved);
         }
-        Ok(Reloaded { config: shown, changed: difference.changed })
+        Ok(Reloaded { config: shown, changed: difference.changed, asked: Vec::new() })
     }
 
     /// Everybody else learns what the configuration is now.

@@ -7,9 +7,10 @@ const PATH: &str = "/api/v1/reload";
 
 /// A driver whose file has a mistake for everybody but the first user.
 #[allow(clippy::needless_pass_by_value, reason = "as the server hands it over")]
-pub(super) fn driver(operator: Operator, answer: ReloadAnswer) {
+pub(super) fn driver(operator: Operator, cluster: bool, answer: ReloadAnswer) {
     let _ = answer.send(match operator {
-        Operator::Socket { .. } => Ok(reloaded()),
+        Operator::Socket { .. } if cluster => Ok(reloaded()),
+        Operator::Socket { .. } => Ok(Reloaded { asked: Vec::new(), ..reloaded() }),
         Operator::Token { .. } => Err(NotReloaded { report: REPORT.into() }),
     });
 }
@@ -17,7 +18,11 @@ pub(super) fn driver(operator: Operator, answer: ReloadAnswer) {
 const REPORT: &str = "error: a.toml:1:2: what is this?\nhint: leave it out\n";
 
 fn reloaded() -> Reloaded {
-    Reloaded { config: "5f2c00ab12345678".into(), changed: vec!["myweb/web1: weight".into()] }
+    Reloaded {
+        config: "5f2c00ab12345678".into(),
+        changed: vec!["myweb/web1: weight".into()],
+        asked: vec!["ha2".into()],
+    }
 }
 
 fn post(headers: &str, body: &str) -> String {
@@ -31,14 +36,15 @@ fn post(headers: &str, body: &str) -> String {
 fn a_reload_by_the_socket_needs_no_token_and_is_answered_with_what_has_changed() {
     let server = Server::start("reload");
     let target = client::Target::Socket(server.socket.clone());
-    assert_eq!(client::reload(&target, None).expect("it is reloaded"), reloaded());
+    assert_eq!(client::reload(&target, None, true).expect("it is reloaded"), reloaded());
+    assert!(client::reload(&target, None, false).expect("it is reloaded").asked.is_empty());
 }
 
 #[test]
 fn a_file_that_is_refused_is_reported_with_all_its_lines() {
     let server = changing::with_token("reload-refused");
     let target = client::Target::Tcp("127.0.0.1".into(), server.port);
-    match client::reload(&target, Some(changing::TOKEN)) {
+    match client::reload(&target, Some(changing::TOKEN), false) {
         Err(ClientError::NotReloaded { report }) => assert_eq!(report, REPORT.trim_end()),
         other => panic!("{other:?}"),
     }
