@@ -283,8 +283,7 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
+    #[test]
     fn a_word_to_reload_is_read_as_it_was_written() {
         let (key, value) = reload(1_700_000_000_000);
         assert_eq!(reload_asked(&[(key.clone(), value)].into()), Some(1_700_000_000_000));
@@ -293,7 +292,8 @@ mod tests {
         }
     }
 
-    #[test]
+    proptest! {
+        #[test]
         fn reading_never_panics(value in "[ -~]{0,80}", values in prop::collection::btree_map("[a-z/0-9]{0,20}", "[ -~]{0,20}", 0..4)) {
             let _ = word(&value, CLOCKS);
             let (config, _) = crate::config::parse(&crate::config::example(), "example").unwrap();
