@@ -216,7 +216,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
     let (sender, mailbox) = mailbox::mailbox()?;
     let told = sender.clone();
     let report = move |report| told.tell(Event::Proxy(report));
-    let plan = Plan::new(&config.services, numbers.backends());
+    let plan = Plan::new(&config.services, numbers.all());
     let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::new(&config.proxy), report)?);
 
     let told = sender.clone();

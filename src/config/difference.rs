@@ -36,7 +36,7 @@ pub fn difference(before: &Config, after: &Config, me: &Identity) -> Difference 
         }
     }
     let names = |services: &[Service]| services.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
-    found.fixed("service", &names(&before.services), &names(services));
+    found.come_and_gone("service", &names(&before.services), &names(services));
     for service in services {
         if let Some(was) = before.services.iter().find(|was| was.name == service.name) {
             found.of_service(was, service);
@@ -45,18 +45,11 @@ pub fn difference(before: &Config, after: &Config, me: &Identity) -> Difference 
     found
 }
 
-/// Puts the VIPs and the services of `config` into the order that they have in `model`, which has the same ones.
+/// Puts the VIPs of `config` into the order that they have in `model`, which has the same ones.
 ///
-/// A running daemon counts them in the order in which it met them.
+/// A running daemon and its guard count them in the order in which they met them.
 #[must_use]
 pub fn in_order_of(model: &Config, mut config: Config) -> Config {
-    let place = |name: &str| model.services.iter().position(|service| service.name == name);
-    for track in config.vips.iter_mut().flat_map(|vip| &mut vip.track) {
-        if let Tracked::Service(at) = &mut track.what {
-            *at = place(&config.services[*at].name).unwrap_or(*at);
-        }
-    }
-    config.services.sort_by_key(|service| place(&service.name));
     config.vips.sort_by_key(|vip| model.vips.iter().position(|known| known.name == vip.name));
     config
 }
@@ -150,8 +143,8 @@ impl Difference {
 
     fn of_service(&mut self, before: &Service, after: &Service) {
         let Service { name, listen, balance, max_connections, timeout, check, backends } = after;
-        self.restart_of(name, "service.listen", before.listen != *listen);
         for (setting, differs) in [
+            ("listen", before.listen != *listen),
             ("balance", before.balance != *balance),
             ("max_connections", before.max_connections != *max_connections),
             ("timeout", before.timeout != *timeout),
@@ -271,6 +264,8 @@ listen = ["*:25"]
             ("interface = \"eth1\"", "interface = \"eth1\"\npriority = 90", "vi_2: priority"),
             ("ha2 = \"eth2\"", "ha2 = \"eth3\"", "vi_1: interface elsewhere"),
             ("\"web1\"", "\"web2\"", "backend web/web2 added, backend web/web1 removed"),
+            ("name = \"mail\"", "name = \"smtp\"", "service smtp added, service mail removed"),
+            ("*:80", "*:81", "web: listen"),
             ("192.0.2.11:80", "192.0.2.12:80", "web/web1: address"),
             ("2.11:80\"", "2.11:80\"\nweight = 5", "web/web1: weight"),
             ("*:80\"]", "*:80\"]\ncheck = { fall = 5 }", "web: check"),
@@ -294,12 +289,7 @@ listen = ["*:25"]
             ("[[check]]", "[proxy]\nworkers = 3\n[[check]]", "`proxy`"),
             ("192.0.2.69", "192.0.2.68", "`vip.address` of `vi_1`"),
             ("ha1 = \"eth1\"", "ha1 = \"eth0\"", "`vip.interface` of `vi_1`"),
-            ("*:80", "*:81", "`service.listen` of `web`"),
-            (
-                "name = \"mail\"",
-                "name = \"smtp\"",
-                "service `smtp`, which is new, service `mail`, which is gone",
-            ),
+            ("name = \"vi_2\"", "name = \"vi_3\"", "vip `vi_3`, which is new, vip `vi_2`, which is gone"),
         ] {
             assert_eq!(found(&[(from, to)]).needs_restart.join(", "), setting);
         }
@@ -307,9 +297,10 @@ listen = ["*:25"]
 
     #[test]
     fn the_order_in_the_file_is_no_difference() {
-        let (rest, second) = FILE.split_at(FILE.rfind("[[service]]").expect("it has services"));
-        let (head, first) = rest.split_at(rest.find("[[service]]").expect("it has services"));
-        let other = config(&format!("{head}{second}{first}"));
+        let (head, rest) = FILE.split_at(FILE.find("[[vip]]").expect("it has VIPs"));
+        let (first, rest) = rest.split_at(rest.rfind("[[vip]]").expect("it has two"));
+        let (second, tail) = rest.split_at(rest.find("[[service]]").expect("it has services"));
+        let other = config(&format!("{head}{second}{first}{tail}"));
         let running = config(FILE);
         assert_ne!(other, running);
         assert_eq!(difference(&running, &other, &me()), Difference::default());

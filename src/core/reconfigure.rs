@@ -14,6 +14,8 @@ impl Core {
     /// then have the effect that they always have. `moved` names the backends, by their new indices, whose names stand
     /// for other addresses than before: they are unknown, as new ones are, until they have been probed.
     ///
+    /// A service that is new listens already, as the others do, and no round waits for it that was complete before.
+    ///
     /// From here on inputs and outputs count services, backends and checks as `settings` does.
     pub fn reconfigure(&mut self, settings: Settings, moved: &[(usize, usize)], now: Time) {
         debug_assert!(self.settings.vips.iter().map(|v| v.id).eq(settings.vips.iter().map(|v| v.id)));
@@ -22,14 +24,17 @@ impl Core {
 
         let mut services = Vec::with_capacity(settings.services.len());
         let mut connections = Vec::with_capacity(settings.services.len());
+        let round_complete = self.services.iter().all(Service::round_complete);
         for (at, new) in settings.services.iter().enumerate() {
             let known = before.services.iter().position(|old| old.name == new.name);
-            let mut service = known.map_or_else(|| Service::new(new), |known| self.services[known].clone());
-            if let Some(known) = known {
+            services.push(if let Some(known) = known {
+                let mut service = self.services[known].clone();
                 let has_moved = |backend| moved.contains(&(at, backend));
                 service.reconfigure(&before.services[known], new, has_moved, settings.me);
-            }
-            services.push(service);
+                service
+            } else {
+                Service::added(new, self.services.iter().all(Service::listening), round_complete)
+            });
             connections.push(known.map_or(0, |known| self.connections[known]));
         }
         (self.services, self.connections) = (services, connections);
@@ -231,6 +236,23 @@ mod tests {
         assert_eq!(node.priority(), 103, "the other one may be up");
         node.probe(1, false);
         assert_eq!(node.priority(), 101);
+    }
+
+    #[test]
+    fn services_keep_their_backends_with_their_names_and_a_new_one_takes_nothing_from_the_node() {
+        let mut node = Node::holding(settings(101, &["web1"], &[]));
+        let mut other = settings(101, &["web1"], &[]);
+        let mail = ServiceSettings { name: "mail".into(), ..other.services[0].clone() };
+        other.services.insert(0, mail);
+        other.vips[0].track = vec![(Tracked::Service(1), Weight { weight: 2, reverse: false })];
+        node.reconfigure(other, &[]);
+        assert!(node.has_kept_it() && node.core.is_ready());
+        assert_eq!((node.priority(), node.core.services().len()), (103, 2));
+        assert_eq!(node.verdicts(), [Verdict::Unknown], "the new one's");
+        assert_eq!(node.core.services()[1].backends()[0].verdict(), Verdict::Up);
+        node.reconfigure(settings(101, &["web1"], &[]), &[]);
+        assert!(node.has_kept_it());
+        assert_eq!((node.priority(), node.verdicts()), (103, vec![Verdict::Up]));
     }
 
     #[test]

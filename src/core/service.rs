@@ -51,6 +51,13 @@ impl Service {
         Self { listening: false, well_before: None, backends: vec![backend; settings.backends.len()] }
     }
 
+    /// One that joins those of a node that runs.
+    pub fn added(settings: &ServiceSettings, listening: bool, round_complete: bool) -> Self {
+        let mut service = Self { listening, ..Self::new(settings) };
+        service.backends.iter_mut().for_each(|backend| backend.probed_in_round = round_complete);
+        service
+    }
+
     /// Goes on with other settings. A backend of the same name keeps all that is known of it, unless it `has_moved`
     /// to another address; a new one is unknown, and no round waits for it that was complete before.
     pub fn reconfigure(

@@ -343,9 +343,8 @@ impl Driver {
     }
 
     fn probed(&mut self, result: &probe::ProbeResult) {
-        let service = result.service;
         // Nobody's any more, or of where it was before.
-        let Some(backend) = self.numbers.backend(service, result.backend) else { return };
+        let Some((service, backend)) = self.numbers.backend(result.backend) else { return };
         let configured = &self.config.services[service].backends[backend].address;
         if matches!((configured, result.address), (Endpoint::Address(is), Some(was)) if *is != was) {
             return;
@@ -367,13 +366,12 @@ impl Driver {
 
     fn heard_proxy(&mut self, report: proxy::Report) {
         match report {
-            proxy::Report::ConnectFailed { service, backend, reason } => {
-                self.connect_failed(service, backend, reason.as_str());
+            proxy::Report::ConnectFailed { service: _, backend, reason } => {
+                self.connect_failed(backend, reason.as_str());
             }
-            proxy::Report::ConnectOverdue { service, backend } => {
-                self.connect_failed(service, backend, "overdue");
-            }
+            proxy::Report::ConnectOverdue { service: _, backend } => self.connect_failed(backend, "overdue"),
             proxy::Report::NoBackend { service } => {
+                let Some(service) = self.numbers.service(service) else { return };
                 let name = &self.config.services[service].name;
                 if let Some(more) = self.throttle.admit(("no_backend", ""), clock::now()) {
                     Told::ServiceNoBackend { service: name, more }.tell();
@@ -382,8 +380,8 @@ impl Driver {
         }
     }
 
-    fn connect_failed(&mut self, service: usize, number: usize, reason: &'static str) {
-        let Some(backend) = self.numbers.backend(service, number) else { return };
+    fn connect_failed(&mut self, number: usize, reason: &'static str) {
+        let Some((service, backend)) = self.numbers.backend(number) else { return };
         if let Some(more) = self.throttle.admit(("connect", reason), clock::now()) {
             let (service, backend) = self.names(service, backend);
             Told::BackendPassedOver { service, backend, reason, more }.tell();
@@ -431,8 +429,10 @@ impl Driver {
         if self.config.vips.iter().all(|vip| vip.preempt_when_connections_below.is_none()) {
             return;
         }
-        for (service, counters) in self.proxy.counters().services.iter().enumerate() {
-            self.handle(Input::Connections { service, active: counters.active });
+        for (number, counters) in self.proxy.counters().services.iter().enumerate() {
+            if let Some(service) = self.numbers.service(number) {
+                self.handle(Input::Connections { service, active: counters.active });
+            }
         }
     }
 

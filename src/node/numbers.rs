@@ -1,13 +1,16 @@
-//! Numbers for backends and checks: each keeps its own from one configuration to the next, and nobody else ever has it.
+//! Numbers for services, backends and checks: each keeps its own from one configuration to the next, and nobody else ever has it.
 //!
 //! The core counts them as the file does, so that their places change with it. What probes, checks and proxy have
 //! under way meanwhile names them by number, and so never means another one.
 
 use crate::config::{Config, Service};
 
-/// The numbers of a configuration's backends and checks.
+/// The numbers of a configuration's services, backends and checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Numbers {
+    /// In the file's order. They are counted by themselves, without gaps.
+    services: Vec<usize>,
+    next_service: usize,
     /// By service, in the file's order.
     backends: Vec<Vec<usize>>,
     /// In the file's order.
@@ -18,7 +21,8 @@ pub(super) struct Numbers {
 impl Numbers {
     /// Those of a daemon's first configuration.
     pub(super) fn new(config: &Config) -> Self {
-        Self { backends: Vec::new(), checks: Vec::new(), next: 0 }.follow(&[], &[], config)
+        Self { services: Vec::new(), next_service: 0, backends: Vec::new(), checks: Vec::new(), next: 0 }
+            .follow(&[], &[], config)
     }
 
     /// Those of `config`, which comes after `before`: whoever stays keeps its number.
@@ -35,8 +39,17 @@ impl Numbers {
                 next - 1
             })
         };
-        let mut backends = Vec::with_capacity(config.services.len());
+        let (mut backends, mut numbers_of_services) = (Vec::new(), Vec::new());
+        let mut next_service = self.next_service;
         for service in &config.services {
+            let known = services.iter().position(|before| before.name == service.name);
+            numbers_of_services.push(known.map_or_else(
+                || {
+                    next_service += 1;
+                    next_service - 1
+                },
+                |at| self.services[at],
+            ));
             let before = services.iter().zip(&self.backends).find(|(before, _)| before.name == service.name);
             let known = |name: &str| {
                 let (before, numbers) = before?;
@@ -47,12 +60,22 @@ impl Numbers {
         }
         let known = |name: &str| Some(self.checks[checks.iter().position(|check| *check == name)?]);
         let checks = config.checks.iter().map(|check| number(known(&check.name))).collect();
-        Self { backends, checks, next }
+        Self { services: numbers_of_services, next_service, backends, checks, next }
     }
 
-    /// By service, in the file's order.
+    /// Of the services, in the file's order.
+    pub(super) fn services(&self) -> &[usize] {
+        &self.services
+    }
+
+    /// Of the backends, by service, in the file's order.
     pub(super) fn backends(&self) -> &[Vec<usize>] {
         &self.backends
+    }
+
+    /// Each service's with those of its backends, in the file's order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (usize, &Vec<usize>)> {
+        self.services.iter().copied().zip(&self.backends)
     }
 
     /// In the file's order.
@@ -60,9 +83,15 @@ impl Numbers {
         &self.checks
     }
 
-    /// Where in its service the backend of this number stands; `None` when it is gone.
-    pub(super) fn backend(&self, service: usize, number: usize) -> Option<usize> {
-        self.backends.get(service)?.iter().position(|known| *known == number)
+    /// Where the service of this number stands; `None` when it is gone.
+    pub(super) fn service(&self, number: usize) -> Option<usize> {
+        self.services.iter().position(|known| *known == number)
+    }
+
+    /// Where the backend of this number stands: its service, and where in it; `None` when it is gone.
+    pub(super) fn backend(&self, number: usize) -> Option<(usize, usize)> {
+        let places = self.backends.iter().enumerate();
+        places.filter_map(|(at, all)| Some((at, all.iter().position(|known| *known == number)?))).next()
     }
 
     /// Where the check of this number stands; `None` when it is gone.
@@ -98,7 +127,8 @@ mod tests {
         let second = config(&["web3", "web2"], &["link", "disk"]);
         let numbers = numbers.after(&first, &second);
         assert_eq!((numbers.backends(), numbers.checks()), (&[vec![3, 1]][..], &[4, 2][..]));
-        assert_eq!((numbers.backend(0, 1), numbers.backend(0, 0)), (Some(1), None));
+        assert_eq!((numbers.backend(1), numbers.backend(0)), (Some((0, 1)), None));
+        assert_eq!((numbers.services(), numbers.service(0), numbers.service(1)), (&[0][..], Some(0), None));
         assert_eq!((numbers.check(2), numbers.check(7)), (Some(1), None));
         let numbers = numbers.after(&second, &first);
         assert_eq!(numbers.backends(), [[5, 1]], "the one that comes back is another one");

@@ -164,7 +164,7 @@ impl Drop for Service {
 }
 
 fn targets(config: &Config, numbers: &Numbers) -> Vec<probe::Target> {
-    probe::Target::all(&config.services, numbers.backends())
+    probe::Target::all(&config.services, numbers.all())
 }
 
 fn checks(config: &Config, numbers: &Numbers) -> Vec<(usize, config::Check)> {

@@ -10,7 +10,7 @@ use crate::admin::administration::{self, Words};
 use crate::admin::{RequestCounts, status};
 use crate::config::{self, Config, Identity};
 use crate::core::{self, Core, MemberId, MemberState, Time, VipState};
-use crate::proxy::{self, BackendCounters, ConnectFailure, Counters, Rejection};
+use crate::proxy::{self, BackendCounters, ConnectFailure, Counters, Rejection, ServiceCounters};
 use crate::telemetry::{
     self, BackendSample, FailoverTrace, Metrics, ProxySample, Sample, ServiceSample, VipSample,
 };
@@ -168,7 +168,7 @@ pub(super) fn status(snapshot: &Snapshot, identity: &Identity, counters: &Counte
     let Basis { config, numbers, .. } = &snapshot.basis;
     let services =
         config.services.iter().zip(&snapshot.services).enumerate().map(|(at, (service, backends))| {
-            let counted = counters.services.get(at);
+            let counted = counters.services.get(numbers.services()[at]);
             let backends = service.backends.iter().zip(backends).zip(&numbers.backends()[at]).map(
                 |((backend, known), number)| {
                     let counted = counted.and_then(|counted| counted.backend(*number));
@@ -228,9 +228,10 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
         grants: vip.shown.grants.as_ref().map_or(0, |grants| grants.granted_by.len() as u64),
         damped: vip.shown.damped.len() as u64,
     });
-    let numbers = snapshot.basis.numbers.backends();
-    let known = snapshot.services.iter().zip(&snapshot.well).zip(numbers);
-    let services = counters.services.iter().zip(known).map(|(counted, ((backends, well), numbers))| {
+    let known = snapshot.services.iter().zip(&snapshot.well).zip(snapshot.basis.numbers.all());
+    let no_service = ServiceCounters::default();
+    let services = known.map(|((backends, well), (number, numbers))| {
+        let counted = counters.services.get(number).unwrap_or(&no_service);
         let nothing = BackendCounters::default();
         let counts = numbers.iter().map(|number| counted.backend(*number).unwrap_or(&nothing));
         let backends = counts.zip(backends).map(|(counted, known)| BackendSample {

@@ -208,37 +208,71 @@ fn missing_interface(interfaces: &BTreeSet<String>) -> Result<(), RunError> {
 /// Another daemon of the same user could share a port unseen; this asks before anything is opened.
 fn ports_are_free(config: &Config) -> Result<(), RunError> {
     for address in config.services.iter().flat_map(|service| &service.listen) {
-        match proxy::port_is_free(*address) {
-            // The guard may be allowed what the daemon isn't.
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            Err(error) => return Err(refused_listener(*address, &error)),
-        }
+        port_is_free(*address)?;
     }
     Ok(())
 }
 
+fn port_is_free(address: SocketAddr) -> Result<(), RunError> {
+    match proxy::port_is_free(address) {
+        // The guard may be allowed what the daemon isn't.
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+            Err(refused_listener(address, &error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// One listener for every worker, service and address.
 fn listen(config: &Config, guard: &mut Guard) -> Result<Vec<Vec<(usize, TcpListener)>>, RunError> {
+    open(
+        config,
+        |_, _| true,
+        |socket, address| match socket.bind(&address.into()) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                guard.bind(socket.as_fd(), address).map_err(|error| match error {
+                    GuardError::Unreachable(error) => error,
+                    error => io::Error::other(error),
+                })
+            }
+            bound => bound,
+        },
+    )
+}
+
+/// The listeners that `config` has, and `before` hasn't: with what the daemon itself may do, since nobody waits for a
+/// guard that is holding VIPs.
+pub(super) fn listen_anew(
+    before: &Config,
+    config: &Config,
+) -> Result<Vec<Vec<(usize, TcpListener)>>, RunError> {
+    let ours = |address: &SocketAddr| before.services.iter().any(|service| service.listen.contains(address));
+    let is_new = |service: &config::Service, address: &SocketAddr| {
+        let was = before.services.iter().find(|was| was.name == service.name);
+        was.is_none_or(|was| !was.listen.contains(address))
+    };
+    let all = config.services.iter().flat_map(|service| &service.listen);
+    for address in all.filter(|address| !ours(address)) {
+        port_is_free(*address)?;
+    }
+    open(config, is_new, |socket, address| socket.bind(&address.into()))
+}
+
+/// For every worker those listeners that are `chosen`, each with its service's place.
+fn open(
+    config: &Config,
+    chosen: impl Fn(&config::Service, &SocketAddr) -> bool,
+    mut bind: impl FnMut(&socket2::Socket, SocketAddr) -> io::Result<()>,
+) -> Result<Vec<Vec<(usize, TcpListener)>>, RunError> {
     let config::Proxy { workers, backlog, congestion_control, .. } = &config.proxy;
     let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut all = Vec::new();
     for _worker in 0..workers {
         let mut listeners = Vec::new();
-        for (service, settings) in config.services.iter().enumerate() {
-            for address in &settings.listen {
-                let bind = |socket: &socket2::Socket, address: SocketAddr| match socket.bind(&address.into())
-                {
-                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                        guard.bind(socket.as_fd(), address).map_err(|error| match error {
-                            GuardError::Unreachable(error) => error,
-                            error => io::Error::other(error),
-                        })
-                    }
-                    bound => bound,
-                };
-                let listener = proxy::listen(*address, *backlog, congestion_control.as_deref(), bind);
-                listeners.push((service, listener.map_err(|error| refused_listener(*address, &error))?));
+        for (at, service) in config.services.iter().enumerate() {
+            for address in service.listen.iter().filter(|address| chosen(service, address)) {
+                let listener = proxy::listen(*address, *backlog, congestion_control.as_deref(), &mut bind);
+                listeners.push((at, listener.map_err(|error| refused_listener(*address, &error))?));
             }
         }
         all.push(listeners);

@@ -29,7 +29,7 @@ use resolve::Resolver;
 /// A backend to probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Index of the service.
+    /// Number of the service.
     pub service: usize,
     /// Number of the backend: its own from one set of targets to the next.
     pub backend: usize,
@@ -40,26 +40,29 @@ pub struct Target {
 }
 
 impl Target {
-    /// Every backend that the configuration has, with the numbers of each service's backends.
-    pub fn all(services: &[Service], numbers: &[Vec<usize>]) -> Vec<Self> {
-        let of_service = |(at, (service, numbers)): (usize, (&Service, &Vec<usize>))| {
+    /// Every backend that the configuration has, with each service's number and those of its backends.
+    pub fn all<'n>(
+        services: &[Service],
+        numbers: impl IntoIterator<Item = (usize, &'n Vec<usize>)>,
+    ) -> Vec<Self> {
+        let of_service = |(service, (number, numbers)): (&Service, (usize, &Vec<usize>))| {
             let check = service.check.clone();
-            let target = move |(configured, number): (&Backend, &usize)| Self {
-                service: at,
-                backend: *number,
+            let target = move |(configured, backend): (&Backend, &usize)| Self {
+                service: number,
+                backend: *backend,
                 endpoint: configured.address.clone(),
                 check: check.clone(),
             };
             service.backends.iter().zip(numbers).map(target).collect::<Vec<_>>()
         };
-        services.iter().zip(numbers).enumerate().flat_map(of_service).collect()
+        services.iter().zip(numbers).flat_map(of_service).collect()
     }
 }
 
 /// What one try gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeResult {
-    /// Index of the service.
+    /// Number of the service.
     pub service: usize,
     /// Number of the backend.
     pub backend: usize,

@@ -93,7 +93,7 @@ impl Connection {
             around.tally(service).active.subtract_one();
             return None;
         };
-        let search = Search::new(around.common.turns.take(service));
+        let search = Search::new(around.turn(service));
         let stage = Stage::Seeking(Box::new(Seeking { search, attempt: None }));
         let mut connection = Self { service, client, stage, accepted_at: around.age(), queued: false };
         match connection.connect(slot, around) {
@@ -340,7 +340,7 @@ impl Connection {
         }
         if up.moved || down.moved {
             relay.last_activity = around.now;
-            let tally = &around.desk.tally.services[self.service];
+            let tally = around.tally(self.service);
             tally.received.add(up.passed);
             tally.sent.add(down.passed);
             if let Some(tally) = &relay.tally {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
-use super::{ConnectFailure, Plan, Rejection, ServicePlan};
+use super::{ConnectFailure, Rejection, ServicePlan};
 
 /// Everything counted since the start, over all workers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// In the order of the [`Plan`].
+    /// Each at its number; those of services that are gone stand still once their last connection has ended.
     pub services: Vec<ServiceCounters>,
     /// How many workers there are.
     pub workers: u64,
@@ -119,10 +119,9 @@ pub const LASTING_BOUNDS: [Duration; 7] = [
     Duration::from_secs(3600),
 ];
 
-/// One worker's own counters: written by it alone, read by anybody.
-#[derive(Debug)]
+/// What a worker counts of itself: written by it alone, read by anybody.
+#[derive(Debug, Default)]
 pub(super) struct Tally {
-    pub(super) services: Vec<ServiceTally>,
     pub(super) accept_pauses: Count,
     pub(super) cut: Count,
 }
@@ -141,10 +140,14 @@ pub(super) struct ServiceTally {
     lasted: Timing<{ LASTING_BOUNDS.len() + 1 }>,
 }
 
-/// One worker's counters of each service's backends, by number: another set for each plan, in which those that stay
-/// are the same.
+/// One worker's counters of the services and their backends: another set for each plan, in which those that stay are the
+/// same.
 #[derive(Debug, Default)]
-pub(super) struct BackendTallies(Vec<Vec<(usize, Arc<BackendTally>)>>);
+pub(super) struct Tallies {
+    services: Vec<Arc<ServiceTally>>,
+    /// By service, and by their numbers.
+    backends: Vec<Vec<(usize, Arc<BackendTally>)>>,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct BackendTally {
@@ -156,22 +159,10 @@ pub(super) struct BackendTally {
 }
 
 impl Tally {
-    pub(super) fn new(services: usize) -> Self {
-        Self {
-            services: (0..services).map(|_| ServiceTally::default()).collect(),
-            accept_pauses: Count::default(),
-            cut: Count::default(),
-        }
-    }
-
-    /// Adds this worker's counts to `sum`, which must be of the same plan.
+    /// Adds this worker's counts to `sum`.
     pub(super) fn add_to(&self, sum: &mut Counters) {
         sum.accept_pauses += self.accept_pauses.get();
         sum.cut += self.cut.get();
-        sum.services.resize_with(self.services.len(), ServiceCounters::default);
-        for (sum, tally) in sum.services.iter_mut().zip(&self.services) {
-            tally.add_to(sum);
-        }
     }
 }
 
@@ -214,31 +205,42 @@ impl ServiceTally {
     }
 }
 
-impl BackendTallies {
-    /// For what `plan` has: the counters that there are `before`, and new ones at zero.
-    pub(super) fn of(plan: &Plan, before: &Self) -> Self {
-        let service = |(at, service): (usize, &ServicePlan)| {
-            let tally = |number: &usize| (*number, before.get(at, *number).cloned().unwrap_or_default());
+impl Tallies {
+    /// For these services, each at its number: the counters that there are `before`, and new ones at zero.
+    pub(super) fn of(services: &[ServicePlan], before: &Self) -> Self {
+        let service = |at: usize| before.services.get(at).cloned().unwrap_or_default();
+        let backends = |(at, service): (usize, &ServicePlan)| {
+            let tally = |number: &usize| (*number, before.backend(at, *number).cloned().unwrap_or_default());
             let mut all: Vec<_> = service.backends.iter().map(tally).collect();
             all.sort_unstable_by_key(|(number, _)| *number);
             all
         };
-        Self(plan.services.iter().enumerate().map(service).collect())
+        Self {
+            services: (0..services.len()).map(service).collect(),
+            backends: services.iter().enumerate().map(backends).collect(),
+        }
+    }
+
+    /// Each service's, at its number.
+    pub(super) fn services(&self) -> &[Arc<ServiceTally>] {
+        &self.services
     }
 
     /// The counts of a backend; `None` for one that the plan doesn't have.
-    pub(super) fn get(&self, service: usize, number: usize) -> Option<&Arc<BackendTally>> {
-        let service = self.0.get(service)?;
+    pub(super) fn backend(&self, service: usize, number: usize) -> Option<&Arc<BackendTally>> {
+        let service = self.backends.get(service)?;
         let at = service.binary_search_by_key(&number, |(number, _)| *number).ok()?;
         service.get(at).map(|(_, tally)| tally)
     }
 
     /// Adds this worker's counts to `sum`, which must be of the same plan.
     pub(super) fn add_to(&self, sum: &mut Counters) {
-        sum.services.resize_with(self.0.len(), ServiceCounters::default);
-        for (sum, tallies) in sum.services.iter_mut().zip(&self.0) {
-            sum.backends.resize_with(tallies.len(), BackendCounters::default);
-            for (sum, (number, tally)) in sum.backends.iter_mut().zip(tallies) {
+        sum.services.resize_with(self.services.len(), ServiceCounters::default);
+        let all = self.services.iter().zip(&self.backends);
+        for (sum, (service, backends)) in sum.services.iter_mut().zip(all) {
+            service.add_to(sum);
+            sum.backends.resize_with(backends.len(), BackendCounters::default);
+            for (sum, (number, tally)) in sum.backends.iter_mut().zip(backends) {
                 sum.number = *number;
                 sum.connections += tally.connections.get();
                 sum.active += tally.active.get();

@@ -24,6 +24,7 @@
 //! on their way to the surviving side, which then get there before an orderly end does.
 
 mod attempt;
+mod books;
 mod connection;
 mod counters;
 mod descriptors;
@@ -42,7 +43,7 @@ mod watch;
 mod worker;
 
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -58,22 +59,24 @@ pub use routes::{Route, Routes, Target};
 pub use watch::ConnectWatch;
 
 use crate::config::{self, Service, Timeouts};
-use counters::{BackendTallies, Tally};
-use routes::{Snapshot, Turns};
+use books::{Books, Planned};
+use counters::Tally;
+use routes::Snapshot;
 use worker::Worker;
 
-/// What is proxied. Another plan may have other backends, timeouts and limits; the services stay.
+/// What is proxied, until the next plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// In the order of the configuration.
+    /// In any order.
     pub services: Vec<ServicePlan>,
 }
 
 /// One service of a [`Plan`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServicePlan {
-    /// For logs.
-    pub name: String,
+    /// Its own from one plan to the next, and nobody else's. Counted from 0, without gaps: what there is of a service
+    /// stands at its number.
+    pub number: usize,
     /// Connections open at once, shared out as [`Settings::max_connections`]; `None` for no limit of its own.
     pub max_connections: Option<usize>,
     /// Of its connections.
@@ -83,27 +86,15 @@ pub struct ServicePlan {
 }
 
 impl Plan {
-    /// What the configuration asks for, with the numbers of each service's backends.
-    pub fn new(services: &[Service], numbers: &[Vec<usize>]) -> Self {
-        let plan = |(service, numbers): (&Service, &Vec<usize>)| ServicePlan {
-            name: service.name.clone(),
+    /// What the configuration asks for, with each service's number and those of its backends.
+    pub fn new<'n>(services: &[Service], numbers: impl IntoIterator<Item = (usize, &'n Vec<usize>)>) -> Self {
+        let plan = |(service, (number, numbers)): (&Service, (usize, &Vec<usize>))| ServicePlan {
+            number,
             max_connections: service.max_connections,
             timeouts: service.timeout,
             backends: numbers.clone(),
         };
         Self { services: services.iter().zip(numbers).map(plan).collect() }
-    }
-
-    /// With timeouts that can always be added up.
-    fn within_reason(mut self) -> Self {
-        for Timeouts { connect, client, server } in
-            self.services.iter_mut().map(|service| &mut service.timeouts)
-        {
-            *connect = (*connect).min(FOREVER);
-            *client = (*client).min(FOREVER);
-            *server = (*server).min(FOREVER);
-        }
-        self
     }
 }
 
@@ -139,12 +130,21 @@ impl Default for Settings {
     }
 }
 
+/// Which listeners come and go with a [`Plan`].
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// For each worker, services' numbers and sockets made by [`listen`].
+    pub opened: Vec<Vec<(usize, TcpListener)>>,
+    /// Services' numbers, and where they don't listen any more.
+    pub closed: Vec<(usize, SocketAddr)>,
+}
+
 /// What the driver should know at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
     /// An attempt to connect failed; the connection goes on to the next backend.
     ConnectFailed {
-        /// Index of the service.
+        /// Number of the service.
         service: usize,
         /// Number of the backend.
         backend: usize,
@@ -154,14 +154,14 @@ pub enum Report {
     /// An attempt has been waiting for its answer for longer than that backend's answers take. The connection
     /// goes on to the next target if there is one, and waits on if not.
     ConnectOverdue {
-        /// Index of the service.
+        /// Number of the service.
         service: usize,
         /// Number of the backend.
         backend: usize,
     },
     /// No backend was left to try: the client's connection was closed.
     NoBackend {
-        /// Index of the service.
+        /// Number of the service.
         service: usize,
     },
 }
@@ -225,8 +225,8 @@ impl Rejection {
 /// The running data plane. Dropping it cuts every connection; [`stop`](Self::stop) lets them end.
 pub struct Proxy {
     workers: Vec<Handle>,
-    /// Each worker's counts of the backends that the plan has. Locked by who plans or reads, never by a worker.
-    backends: Mutex<Vec<Arc<BackendTallies>>>,
+    /// Locked by who plans or reads, never by a worker.
+    books: Mutex<Books>,
     connections_limit: usize,
 }
 
@@ -246,19 +246,16 @@ impl Proxy {
         let workers = listeners.len().max(1);
         let connections = descriptors::provide(settings.max_connections, workers, settings.splice);
         let share = connections.div_ceil(workers).max(1);
-        let plan = plan.within_reason();
-        let turns = Turns::new(plan.services.len());
-        let common = Arc::new(Common { settings, turns, report: Box::new(report) });
-
+        let common = Arc::new(Common { settings, report: Box::new(report) });
+        let mut books = Books::new(listeners.len());
+        let planned = books.plan(plan);
         let mut proxy = Self {
             connections_limit: share * workers,
             workers: Vec::with_capacity(workers),
-            backends: Mutex::default(),
+            books: Mutex::new(books),
         };
-        for (number, listeners) in listeners.into_iter().enumerate() {
-            let desk = Arc::new(Desk::new(plan.services.len()));
-            let planned = Planned::new(&plan, &BackendTallies::default());
-            proxy.tallies().push(Arc::clone(&planned.backends));
+        for (number, (listeners, planned)) in listeners.into_iter().zip(planned).enumerate() {
+            let desk = Arc::new(Desk::default());
             let (worker, waker) =
                 Worker::new(Arc::clone(&common), Arc::clone(&desk), planned, listeners, workers, share)?;
             let thread =
@@ -268,23 +265,23 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Goes on by another plan of the same services, whose targets are those of `routes`.
+    /// Goes on by another plan, whose targets are those of `routes`.
     ///
-    /// Open connections stay where they are, also at a backend that the plan doesn't have any more; timeouts and
-    /// limits are theirs, too, from now on. A backend that stays goes on counting; whatever is said of another one
-    /// afterwards is of no plan. Nobody who waits to be accepted is lost.
-    pub fn replan(&self, plan: Plan, routes: Arc<Routes>) {
-        let plan = plan.within_reason();
-        let mut tallies = self.tallies();
-        let planned = tallies.iter().map(|before| Planned::new(&plan, before));
-        let planned: Vec<Planned> = planned.collect();
-        *tallies = planned.iter().map(|planned| Arc::clone(&planned.backends)).collect();
-        drop(tallies);
+    /// Open connections stay where they are, also at a backend or of a service that the plan doesn't have any more;
+    /// timeouts and limits are theirs, too, from now on. Whoever stays goes on counting; whatever is said of others
+    /// afterwards is of no plan. `opened` has listeners for each worker, as at the start; those at an address that is
+    /// `closed` accept who has come, and are closed.
+    pub fn replan(&self, plan: Plan, routes: Arc<Routes>, listeners: Listeners) {
+        let Listeners { mut opened, closed } = listeners;
+        opened.resize_with(self.workers.len(), Vec::new);
+        let planned = self.books().plan(plan);
         let snapshot = Arc::new(Snapshot::new(routes));
-        for (worker, planned) in self.workers.iter().zip(planned) {
+        for ((worker, planned), opened) in self.workers.iter().zip(planned).zip(opened) {
             worker.tell(|orders| {
                 orders.snapshot = Some(Arc::clone(&snapshot));
                 orders.planned = Some(planned);
+                orders.opened.extend(opened);
+                orders.closed.extend_from_slice(&closed);
             });
         }
     }
@@ -313,9 +310,9 @@ impl Proxy {
             connections_limit: self.connections_limit as u64,
             ..Counters::default()
         };
-        for (worker, backends) in self.workers.iter().zip(&*self.tallies()) {
+        for (worker, tallies) in self.workers.iter().zip(&self.books().tallies) {
             worker.desk.tally.add_to(&mut sum);
-            backends.add_to(&mut sum);
+            tallies.add_to(&mut sum);
         }
         sum
     }
@@ -331,12 +328,12 @@ impl Proxy {
         let deadline = Instant::now() + within.min(FOREVER);
         self.tell(|orders| orders.stop_at = Some(deadline));
         let desks: Vec<_> = self.workers.iter().map(|worker| Arc::clone(&worker.desk)).collect();
-        let backends = self.tallies().clone();
+        let tallies = self.books().tallies.clone();
         drop(self);
         let mut sum = Counters::default();
-        for (desk, backends) in desks.iter().zip(backends) {
+        for (desk, tallies) in desks.iter().zip(tallies) {
             desk.tally.add_to(&mut sum);
-            backends.add_to(&mut sum);
+            tallies.add_to(&mut sum);
         }
         sum
     }
@@ -347,8 +344,8 @@ impl Proxy {
         }
     }
 
-    fn tallies(&self) -> MutexGuard<'_, Vec<Arc<BackendTallies>>> {
-        self.backends.lock().unwrap_or_else(PoisonError::into_inner)
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -387,28 +384,14 @@ impl Handle {
     }
 }
 
-/// A plan, as one worker goes by it.
-#[derive(Debug)]
-struct Planned {
-    plan: Plan,
-    backends: Arc<BackendTallies>,
-}
-
-impl Planned {
-    fn new(plan: &Plan, before: &BackendTallies) -> Self {
-        Self { plan: plan.clone(), backends: Arc::new(BackendTallies::of(plan, before)) }
-    }
-}
-
 /// What all workers share.
 struct Common {
     settings: Settings,
-    turns: Turns,
     report: Box<dyn Fn(Report) + Send + Sync>,
 }
 
 /// Where one worker and the others leave things for each other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Desk {
     /// Only tried, never waited for, by the worker, and only after it was woken.
     orders: Mutex<Orders>,
@@ -420,17 +403,15 @@ struct Desk {
 #[derive(Debug, Default)]
 struct Orders {
     planned: Option<Planned>,
+    /// Listeners that there are from now on, by service.
+    opened: Vec<(usize, TcpListener)>,
+    /// Services and addresses at which there are none any more.
+    closed: Vec<(usize, SocketAddr)>,
     snapshot: Option<Arc<Snapshot>>,
     close_listeners: bool,
     /// Addresses that are no longer here.
     forsaken: Vec<IpAddr>,
     stop_at: Option<Instant>,
-}
-
-impl Desk {
-    fn new(services: usize) -> Self {
-        Self { orders: Mutex::default(), tally: Tally::new(services), beat: AtomicU64::new(0) }
-    }
 }
 
 /// As long as no daemon runs: ten years.

@@ -7,11 +7,12 @@ use std::time::Instant;
 use mio::Registry;
 
 use super::attempt::Patience;
+use super::books::Planned;
 use super::counters::{BackendTally, ServiceTally};
 use super::flow::Means;
 use super::pipes::{PIPES, Pipes};
 use super::routes::{Routes, Snapshot};
-use super::{Common, ConnectFailure, Desk, Planned, Report};
+use super::{Common, ConnectFailure, Desk, Report};
 use crate::config::Timeouts;
 
 /// What a worker lends to the connection whose turn it is.
@@ -50,7 +51,7 @@ impl Surroundings {
             common,
             desk,
             snapshot: Arc::new(Snapshot::new(Arc::new(Routes::default()))),
-            patience: vec![BTreeMap::new(); planned.plan.services.len()],
+            patience: vec![BTreeMap::new(); planned.services.len()],
             planned,
             means: Means { buffer: vec![0; buffer].into_boxed_slice(), pipes },
             exhausted: false,
@@ -66,21 +67,22 @@ impl Surroundings {
         self.now.saturating_duration_since(self.began).as_nanos() as u64
     }
 
-    /// Goes by another plan of the same services.
+    /// Goes by another plan.
     pub(super) fn replan(&mut self, planned: Planned) {
-        for (patience, service) in self.patience.iter_mut().zip(&planned.plan.services) {
+        self.patience.resize_with(planned.services.len(), BTreeMap::new);
+        for (patience, service) in self.patience.iter_mut().zip(&planned.services) {
             patience.retain(|number, _| service.backends.contains(number));
         }
         self.planned = planned;
     }
 
     pub(super) fn timeouts(&self, service: usize) -> Timeouts {
-        self.planned.plan.services[service].timeouts
+        self.planned.services[service].timeouts
     }
 
     /// How many connections a service may have, over all workers.
     pub(super) fn max_connections(&self, service: usize) -> Option<usize> {
-        self.planned.plan.services[service].max_connections
+        self.planned.services[service].max_connections
     }
 
     /// A tag that no other registration of this worker has; 2³² later it may come again.
@@ -89,13 +91,18 @@ impl Surroundings {
         self.next_tag
     }
 
+    /// Whose turn it is among the service's backends.
+    pub(super) fn turn(&self, service: usize) -> usize {
+        self.planned.turns.take(service)
+    }
+
     pub(super) fn tally(&self, service: usize) -> &ServiceTally {
-        &self.desk.tally.services[service]
+        &self.planned.tallies.services()[service]
     }
 
     /// The counts of a backend; `None` for one that the plan doesn't have any more.
     pub(super) fn backend_tally(&self, service: usize, backend: usize) -> Option<&Arc<BackendTally>> {
-        self.planned.backends.get(service, backend)
+        self.planned.tallies.backend(service, backend)
     }
 
     pub(super) fn report(&self, report: Report) {

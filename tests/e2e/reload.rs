@@ -33,6 +33,7 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     Test::inside("reload::what_operators_have_said_still_holds", what_operators_said_holds),
     Test::inside("reload::a_check_that_is_added_counts_and_one_that_is_removed_does_not", checks_come_and_go),
+    Test::inside("reload::services_come_and_go_and_listen_elsewhere_while_clients_ask", services_come_and_go),
     Test::inside("reload::said_for_the_cluster_every_node_reads_its_own_file_once", the_whole_cluster),
 ];
 
@@ -407,5 +408,62 @@ fn the_whole_cluster(sandbox: Sandbox) -> Outcome {
     answers(&scene, began, 50)?;
     assert_eq!((reloads(ha1, "success")?, reloads(ha2, "success")?), (Some(2.0), Some(2.0)));
     scene.assert_one_answerer();
+    Ok(())
+}
+
+fn services_come_and_go(sandbox: Sandbox) -> Outcome {
+    let scene = scene::start(sandbox)?;
+    ready(&scene)?;
+    let ha1 = scene.node("ha1")?;
+    let (original, began, first_term) = (file(ha1)?, Instant::now(), term(ha1)?);
+    let web1 = scene.lab.machine("web1")?.address();
+    let space = scene.lab.machine("client")?.space();
+    let ask = |port: u16| -> Result<String, std::io::Error> {
+        let mut stream = space.within(|| TcpStream::connect((scene::VIP, port)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.trim().rsplit('\n').next().unwrap_or_default().to_owned())
+    };
+    assert!(ask(8080).is_err());
+
+    // Before the other one, so that each has another place.
+    let second = format!(
+        "[[service]]\nname = \"second\"\nlisten = [\"0.0.0.0:8080\"]\n\n\
+         [[service.backend]]\nname = \"web1\"\naddress = \"{web1}:80\"\n\n"
+    );
+    let both = with(&original, "[[service]]", &format!("{second}[[service]]"));
+    let said = change(ha1, &both)?;
+    assert!(said.starts_with("reloaded: service second added (config "), "{said}");
+    scene.lab.wait_for("the second service", PATIENCE, || ask(8080).is_ok_and(|who| who == "web1"))?;
+    let counted =
+        |service: &str| ha1.metric(&format!("chinthe_service_connections_total{{service=\"{service}\"}}"));
+    assert!(counted("second")? >= Some(1.0) && counted("myweb")? >= Some(1.0));
+    assert!(!ha1.log_text().contains("node.not_ready"), "{}", ha1.log_text());
+
+    let elsewhere = with(&both, "0.0.0.0:8080", "0.0.0.0:8081");
+    let said = change(ha1, &elsewhere)?;
+    assert!(said.starts_with("reloaded: second: listen (config "), "{said}");
+    scene.lab.wait_for("the new port", PATIENCE, || ask(8081).is_ok_and(|who| who == "web1"))?;
+    scene.lab.wait_for("the old port to be closed", PATIENCE, || ask(8080).is_err())?;
+
+    // What somebody else has is refused, and nothing is opened or closed.
+    let theirs =
+        scene.lab.machine("ha1")?.space().within(|| std::net::TcpListener::bind(("0.0.0.0", 8082)))?;
+    fs::write(ha1.config(), with(&both, "0.0.0.0:8080", "0.0.0.0:8082"))?;
+    let (status, said) = reload(ha1)?;
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.starts_with("error: 0.0.0.0:8082 is in use\nhint: "), "{said}");
+    drop(theirs);
+    assert_eq!(ask(8081)?, "web1");
+
+    let said = change(ha1, &original)?;
+    assert!(said.starts_with("reloaded: service second removed (config "), "{said}");
+    scene.lab.wait_for("its port to be closed", PATIENCE, || ask(8081).is_err())?;
+    assert_eq!(counted("second")?, None);
+    let [web1, web2] = answers(&scene, began, 100)?;
+    assert!(web1 > 0 && web2 > 0);
+    assert_eq!(term(ha1)?, first_term);
     Ok(())
 }

@@ -43,10 +43,12 @@ impl Driver {
                 tell_of_backend(service, backend, change);
             }
             Output::ProbeBackend { service, backend } => {
-                self.prober.probe(service, self.numbers.backends()[service][backend]);
+                let (service, backend) = self.numbered(service, backend);
+                self.prober.probe(service, backend);
             }
             Output::PauseProbes { service, backend, pause } => {
-                self.prober.pause(service, self.numbers.backends()[service][backend], pause);
+                let (service, backend) = self.numbered(service, backend);
+                self.prober.pause(service, backend, pause);
             }
             Output::AdministrationChanged { .. } => self.news = true,
             Output::Forgotten { member, address } => {
@@ -105,9 +107,16 @@ impl Driver {
         self.proxy.route(Arc::new(self.routes()));
     }
 
+    /// A backend's numbers: its service's, and its own.
+    pub(super) fn numbered(&self, service: usize, backend: usize) -> (usize, usize) {
+        (self.numbers.services()[service], self.numbers.backends()[service][backend])
+    }
+
     /// Which backends may be used.
     pub(super) fn routes(&self) -> Routes {
-        let services = self.core.services().iter().enumerate().map(|(service, known)| {
+        let most = self.numbers.services().iter().max().map_or(0, |most| most + 1);
+        let mut routes = Routes { services: vec![Route::default(); most] };
+        for (service, known) in self.core.services().iter().enumerate() {
             let mut route = Route { targets: Vec::new(), reserve: Vec::new() };
             for (backend, state) in known.backends().iter().enumerate() {
                 let Some(address) = self.addresses[service][backend] else { continue };
@@ -120,9 +129,9 @@ impl Driver {
                     route.reserve.push(target);
                 }
             }
-            route
-        });
-        Routes { services: services.collect() }
+            routes.services[self.numbers.services()[service]] = route;
+        }
+        routes
     }
 
     pub(super) fn tell_of_peers(&mut self) {

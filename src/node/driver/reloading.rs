@@ -8,8 +8,8 @@ use crate::admin::{NotReloaded, Reloaded};
 use crate::config::{self, Config};
 use crate::core::{AdminState, MemberState};
 use crate::guard::clock;
-use crate::node::{layout, start};
-use crate::proxy::Plan;
+use crate::node::{RunError, layout, start};
+use crate::proxy::{Listeners, Plan};
 use crate::telemetry::Event;
 
 /// What is told of a reload that found nothing new.
@@ -64,18 +64,22 @@ impl Driver {
         let shown = hex[..16].to_owned();
         if config != *self.config || shown != self.digest {
             let moved = moved(&self.config, &config);
+            let opened = start::listen_anew(&self.config, &config).map_err(not_opened)?;
+            let closed = self.closed(&config);
             self.addresses = self.addresses_in(&config, &moved);
             self.numbers = Arc::new(self.numbers.after(&self.config, &config));
             self.metrics = Arc::new(self.metrics.relaid(layout(&config, &self.identity, &hex)));
             self.config = Arc::new(config);
             self.digest.clone_from(&shown);
-            self.reconfigure(&digest, &moved);
+            let number = |(service, socket): (usize, _)| (self.numbers.services()[service], socket);
+            let opened = opened.into_iter().map(|all| all.into_iter().map(number).collect()).collect();
+            self.reconfigure(&digest, &moved, Listeners { opened, closed });
         }
         Ok(Reloaded { config: shown, changed: difference.changed, asked: Vec::new() })
     }
 
     /// Everybody else learns what the configuration is now.
-    fn reconfigure(&mut self, digest: &[u8; 32], moved: &[(usize, usize)]) {
+    fn reconfigure(&mut self, digest: &[u8; 32], moved: &[(usize, usize)], listeners: Listeners) {
         self.prober.replace(&self.config, &self.numbers);
         self.hearsay.forget_views();
         // Who isn't named any more is forgotten as others are: when it has gone.
@@ -84,13 +88,14 @@ impl Driver {
         }
         let settings = start::settings(&self.config, &self.identity, digest);
         self.core.reconfigure(settings, moved, clock::now());
-        let plan = Plan::new(&self.config.services, self.numbers.backends());
-        self.proxy.replan(plan, Arc::new(self.routes()));
+        let plan = Plan::new(&self.config.services, self.numbers.all());
+        self.proxy.replan(plan, Arc::new(self.routes()), listeners);
         // Probes that begin anew know of no operator.
         for (service, known) in self.core.services().iter().enumerate() {
             for (backend, state) in known.backends().iter().enumerate() {
                 if state.admin() == AdminState::Maint {
-                    self.prober.pause(service, self.numbers.backends()[service][backend], true);
+                    let (service, backend) = self.numbered(service, backend);
+                    self.prober.pause(service, backend, true);
                 }
             }
         }
@@ -102,21 +107,45 @@ impl Driver {
     fn addresses_in(&self, config: &Config, moved: &[(usize, usize)]) -> Vec<Vec<Option<SocketAddr>>> {
         let mut addresses = known_addresses(config);
         for (at, service) in config.services.iter().enumerate() {
+            let Some(was) = self.config.services.iter().position(|was| was.name == service.name) else {
+                continue;
+            };
             for (backend, configured) in service.backends.iter().enumerate() {
-                let known = self.config.services[at].backends.iter().position(|b| b.name == configured.name);
+                let known = self.config.services[was].backends.iter().position(|b| b.name == configured.name);
                 if let Some(known) = known.filter(|_| !moved.contains(&(at, backend))) {
-                    addresses[at][backend] = self.addresses[at][known];
+                    addresses[at][backend] = self.addresses[was][known];
                 }
             }
         }
         addresses
     }
+
+    /// Where services by their numbers don't listen any more, that `config` doesn't have there.
+    fn closed(&self, config: &Config) -> Vec<(usize, SocketAddr)> {
+        let mut closed = Vec::new();
+        for (number, service) in self.numbers.services().iter().zip(&self.config.services) {
+            let stays = config.services.iter().find(|stays| stays.name == service.name);
+            let gone = |address: &&SocketAddr| stays.is_none_or(|stays| !stays.listen.contains(address));
+            closed.extend(service.listen.iter().filter(gone).map(|address| (*number, *address)));
+        }
+        closed
+    }
 }
 
-/// The backends of `after` whose names stood for other addresses in `before`, which has the same services.
+fn not_opened(error: RunError) -> NotReloaded {
+    match error {
+        RunError::Problems(report) => NotReloaded { report },
+        RunError::Refused { status: _, message, hint } => {
+            NotReloaded { report: format!("error: {message}\nhint: {hint}") }
+        }
+    }
+}
+
+/// The backends of `after` whose names stood for other addresses in `before`.
 fn moved(before: &Config, after: &Config) -> Vec<(usize, usize)> {
     let mut moved = Vec::new();
-    for (at, (was, service)) in before.services.iter().zip(&after.services).enumerate() {
+    for (at, service) in after.services.iter().enumerate() {
+        let Some(was) = before.services.iter().find(|was| was.name == service.name) else { continue };
         for (backend, configured) in service.backends.iter().enumerate() {
             let was = was.backends.iter().find(|was| was.name == configured.name);
             if was.is_some_and(|was| was.address != configured.address) {

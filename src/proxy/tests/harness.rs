@@ -56,7 +56,7 @@ impl Setup {
             listeners.push(vec![(0, listener)]);
         }
         let service = ServicePlan {
-            name: "web".into(),
+            number: 0,
             max_connections: self.service_max_connections,
             timeouts: self.timeouts,
             backends: (0..targets.len()).collect(),

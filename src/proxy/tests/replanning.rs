@@ -1,19 +1,19 @@
 //! Another plan, while connections are open and come.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::harness::{Backend, LONG, Service, Setup, client_of, read_to_end, wait_until};
 use crate::config::Timeouts;
-use crate::proxy::{Plan, Route, Routes, ServicePlan, Target};
+use crate::proxy::{Listeners, Plan, Route, Routes, ServicePlan, Target, listen};
 
 /// A plan with backends of these numbers and addresses.
 fn plan(targets: &[(usize, SocketAddr)], timeouts: Timeouts, most: Option<usize>) -> (Plan, Arc<Routes>) {
     let service = ServicePlan {
-        name: "web".into(),
+        number: 0,
         max_connections: most,
         timeouts,
         backends: targets.iter().map(|(number, _)| *number).collect(),
@@ -33,7 +33,7 @@ impl Service {
         // Two rounds: the one that was under way, and the one that took the order.
         wait_until(|| {
             let (plan, routes) = plan(targets, timeouts, most);
-            self.proxy.replan(plan, routes);
+            self.proxy.replan(plan, routes, Listeners::default());
             self.proxy.beats().iter().zip(&before).all(|(now, before)| *now >= before + 2)
         });
     }
@@ -131,4 +131,33 @@ fn a_hundred_plans_lose_no_client() {
     assert_eq!(counters.services[0].connections, served);
     assert_eq!(counters.services[0].rejected, [0; 3]);
     assert_eq!(counters.services[0].backends.len(), 2);
+}
+
+#[test]
+fn a_service_that_comes_is_served_and_one_that_goes_serves_who_has_come() {
+    let (echo, named) = (Backend::echo(), Backend::named("named"));
+    let service = Service::start(&[(echo.address, 1)]);
+    let mut open = service.connect();
+    open.write_all(b"a").unwrap();
+    open.read_exact(&mut [0]).unwrap();
+
+    let bind = |socket: &socket2::Socket, address: SocketAddr| socket.bind(&address.into());
+    let second = listen((Ipv4Addr::LOCALHOST, 0).into(), 16, None, bind).unwrap();
+    let address = second.local_addr().unwrap();
+    let (mut plan, _) = plan(&[(5, named.address)], PATIENT, None);
+    plan.services[0].number = 1;
+    let target = Target { backend: 5, address: named.address, weight: 1 };
+    let route = Route { targets: vec![target], reserve: Vec::new() };
+    let routes = Routes { services: vec![Route::default(), route] };
+    let listeners = Listeners { opened: vec![vec![(1, second)]], closed: vec![(0, service.address)] };
+    service.proxy.replan(plan, Arc::new(routes), listeners);
+    assert_eq!(read_to_end(&mut client_of(address)), "named");
+    wait_until(|| TcpStream::connect(service.address).is_err());
+    open.write_all(b"b").unwrap();
+    open.read_exact(&mut [0]).unwrap();
+    drop(open);
+    wait_until(|| service.counters().services.iter().all(|service| service.active == 0));
+    let counters = service.counters();
+    assert_eq!(counters.services[1].connections, 1);
+    assert_eq!(counters.services[0].bytes.received, 2, "of the one that is gone");
 }

@@ -156,7 +156,7 @@ pub(crate) fn proxy(arguments: &[String]) -> Result<()> {
     let minute = Duration::from_secs(60);
     let plan = Plan {
         services: vec![ServicePlan {
-            name: "counted".into(),
+            number: 0,
             max_connections: None,
             timeouts: Timeouts { connect: minute, client: minute, server: minute },
             backends: vec![0],
