@@ -273,7 +273,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
                     operators.tell(Event::Said { change, operator, answer, span: tracing::Span::current() });
                 }),
                 reload: Box::new(move |operator, cluster, answer| {
-                    reloads.ask(operator.to_string(), cluster, Some(answer))
+                    reloads.ask(operator.to_string(), cluster, Some(answer));
                 }),
                 token,
             }

@@ -49,6 +49,11 @@ impl NotReloaded {
         Self { report }
     }
 
+    /// Nobody needs it any more.
+    pub fn stopping() -> Self {
+        Self { report: "error: the daemon is stopping\nhint: its next start reads the file".into() }
+    }
+
     /// What is wrong, in one line, for logs.
     pub fn first_line(&self) -> &str {
         let line = self.report.lines().next().unwrap_or_default();

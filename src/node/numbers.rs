@@ -90,8 +90,9 @@ impl Numbers {
 
     /// Where the backend of this number stands: its service, and where in it; `None` when it is gone.
     pub(super) fn backend(&self, number: usize) -> Option<(usize, usize)> {
-        let places = self.backends.iter().enumerate();
-        places.filter_map(|(at, all)| Some((at, all.iter().position(|known| *known == number)?))).next()
+        let mut places = self.backends.iter().enumerate();
+        let in_it = |all: &Vec<usize>| all.iter().position(|known| *known == number);
+        places.find_map(|(at, all)| Some((at, in_it(all)?)))
     }
 
     /// Where the check of this number stands; `None` when it is gone.

@@ -51,6 +51,9 @@ impl Driver {
     }
 
     fn go_on_by(&mut self, mut config: Config) -> Result<Reloaded, NotReloaded> {
+        if self.leaving_since.is_some() {
+            return Err(NotReloaded::stopping());
+        }
         let digest = config::digest(&config);
         if config.cluster.witness.contains(&self.identity.name) {
             start::only_vote(&mut config);
