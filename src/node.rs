@@ -19,6 +19,7 @@ mod snapshot;
 mod start;
 mod targets;
 mod throttle;
+mod tracks;
 mod watchdog;
 
 use std::collections::BTreeMap;

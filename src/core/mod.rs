@@ -75,6 +75,8 @@ const INTERVAL_WITHOUT_VIPS: Duration = Duration::from_secs(1);
 pub struct Core {
     settings: Settings,
     interval: Duration,
+    /// How long after its last regular word this node speaks again, as it has told the others.
+    cadence: Duration,
     members: Members,
     elections: Vec<Election>,
     /// Where a majority has to agree.
@@ -120,6 +122,7 @@ impl Core {
         let services: Vec<Service> = settings.services.iter().map(Service::new).collect();
         Self {
             interval,
+            cadence: interval,
             members: Members::default(),
             elections: elections.collect(),
             quorum: settings.majority_of.map(|nodes| {

@@ -85,6 +85,7 @@ mod tests {
             config: [0; 8],
             majority_of: None,
             witness: false,
+            crowd: 10,
             expected_peers: 0,
             vips: vec![VipSettings {
                 id: VipId(1),

@@ -196,6 +196,12 @@ impl Metrics {
         add(&vip.announcements, &ANNOUNCEMENT_KINDS, kind, n);
     }
 
+    /// Counts `n` announcements of VIP number `vip` that couldn't be sent.
+    pub fn announcement_failed(&self, vip: usize, n: u64) {
+        let Some(vip) = self.vips.get(vip) else { return };
+        vip.announcement_errors.add(n);
+    }
+
     /// Counts an address of VIP number `vip` that somebody else removed and that was added again.
     pub fn address_restored(&self, vip: usize) {
         let Some(vip) = self.vips.get(vip) else { return };
@@ -228,6 +234,7 @@ impl Metrics {
         let Some(backend) = self.backend_counts(service, backend) else { return };
         backend.transitions[to as usize].add(1);
         backend.since.is_now();
+        backend.down.set(to == Verdict::Down);
     }
 
     /// Counts a probe of a backend: how long the answer took, or why there was none, which is one of `refused`,
@@ -259,6 +266,16 @@ impl Metrics {
     /// Counts several messages.
     pub fn messages(&self, channel: Channel, direction: Direction, count: u64) {
         self.node.messages.passed[channel as usize][direction as usize].add(count);
+    }
+
+    /// Counts bytes of gossip, sealed.
+    pub fn gossip_bytes(&self, direction: Direction, count: u64) {
+        self.node.messages.gossip_bytes[direction as usize].add(count);
+    }
+
+    /// Counts an operator's word from another node, so long after it was said.
+    pub fn converged(&self, after: Duration) {
+        self.node.convergence.observe(after, None);
     }
 
     /// Counts messages dropped. `reason` is one of the envelope's, as in `wire::seal::Reject`, or for gossip

@@ -16,12 +16,16 @@ use crate::trace::Trace;
 use crate::world::World;
 
 /// What is drawn from a seed: a seed that failed once is run with what there was then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Draw {
     /// One VIP, and no gossip.
     Plain,
-    /// Everything, each in a share of the runs.
+    /// Everything but what follows, each in a share of the runs.
     Everything,
+    /// And nodes that speak less often among many: what many are is drawn, too.
+    Crowds,
+    /// And daemons that read other files while they run.
+    Reloads,
 }
 
 /// What a run came to.
@@ -62,6 +66,7 @@ const SOME_SILENCE: Duration = Duration::from_secs(2);
 const VARIANTS: u64 = 0x4d;
 const MORE_VARIANTS: u64 = 0x7a51_0000;
 const RELOADS: u64 = 0x4e10_ad00;
+const CROWDS: u64 = 0xc0d0_0000;
 
 /// How much longer everything takes by the clock of promises and leases alone.
 fn patience(common: &Common) -> Duration {
@@ -87,7 +92,7 @@ pub(crate) fn run(seed: u64, draw_of: Draw, trace: Trace) -> Outcome {
     common.proof = if other.below(8) == 0 { Proof::Time } else { Proof::Answers };
     let mut faults = Faults::draw(&mut random, &nodes, &common);
     let mut skews = vec![0; nodes.len()];
-    if draw_of == Draw::Everything {
+    if draw_of >= Draw::Everything {
         let mut more = Random::new(seed ^ MORE_VARIANTS);
         draw_more(&mut more, nodes.len(), &mut common);
         if common.gossip.is_some() {
@@ -97,6 +102,11 @@ pub(crate) fn run(seed: u64, draw_of: Draw, trace: Trace) -> Outcome {
                 *ahead = more.up_to(skew).as_millis() as i64;
             }
         }
+    }
+    if draw_of >= Draw::Crowds {
+        common.crowd = Random::new(seed ^ CROWDS).pick(&[1, 2, 4, usize::MAX]);
+    }
+    if draw_of >= Draw::Reloads {
         faults.add_reloads(&mut Random::new(seed ^ RELOADS), &nodes);
     }
     let mut world = World::new(random.next(), &nodes, &common, &faults.rates, trace);

@@ -50,7 +50,10 @@ impl Driver {
                 let (service, backend) = self.numbered(service, backend);
                 self.prober.pause(service, backend, pause);
             }
-            Output::AdministrationChanged { .. } => self.news = true,
+            Output::AdministrationChanged { word, .. } => {
+                self.news = true;
+                self.count_convergence(word);
+            }
             Output::Forgotten { member, address } => {
                 self.forget_views(member);
                 self.peers.forget(address);
