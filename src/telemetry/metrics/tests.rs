@@ -198,13 +198,16 @@ fn every_series_is_there_from_the_start_at_zero() {
         ("chinthe_service_backends", 5),
         ("chinthe_backend_transitions_total", 2 * 3),
         ("chinthe_backend_checks_total", 2 * 6),
+        ("chinthe_config_reloads_total", 2),
     ] {
         assert_eq!(scrape.of(name).len(), series, "{name}");
     }
-    // Nobody has said anything, so the node is ready and the backends are unknown; and a change has its time.
+    // Nobody has said anything, so the node is ready and the backends are unknown; a change has its time, and the
+    // configuration was loaded when the node started.
     let already = [
         "chinthe_build_info",
         "chinthe_config_info",
+        "chinthe_config_last_reload_success",
         "chinthe_node_admin_state{state=\"ready\"}",
         "chinthe_service_backends{service=\"myweb\",state=\"unknown\"}",
         "chinthe_backend_last_transition_timestamp_seconds",
