@@ -280,6 +280,11 @@ impl Proxy {
             worker.tell(|orders| {
                 orders.snapshot = Some(Arc::clone(&snapshot));
                 orders.planned = Some(planned);
+                // A worker closes before it opens: what it hasn't come to open yet is closed here.
+                let stays = |socket: &TcpListener, service| {
+                    socket.local_addr().is_ok_and(|address| !closed.contains(&(service, address)))
+                };
+                orders.opened.retain(|(service, socket)| stays(socket, *service));
                 orders.opened.extend(opened);
                 orders.closed.extend_from_slice(&closed);
             });

@@ -221,15 +221,21 @@ impl Worker {
             // Whoever writes there now will wake us when done.
             Err(TryLockError::WouldBlock) => return,
         };
-        if let Some(snapshot) = orders.snapshot.take() {
-            self.around.snapshot = snapshot;
-        }
         self.stop_at = orders.stop_at;
-        let planned = orders.planned.take();
+        let (snapshot, planned) = (orders.snapshot.take(), orders.planned.take());
         let (opened, closed) = (std::mem::take(&mut orders.opened), std::mem::take(&mut orders.closed));
         let forsaken = std::mem::take(&mut orders.forsaken);
         let close = orders.close_listeners || self.stop_at.is_some();
         drop(orders);
+        if !closed.is_empty() {
+            // By the routes so far, so that whoever has come still finds a backend.
+            let goes =
+                |it: &Listener| it.socket.local_addr().is_ok_and(|at| closed.contains(&(it.service, at)));
+            self.close(goes);
+        }
+        if let Some(snapshot) = snapshot {
+            self.around.snapshot = snapshot;
+        }
         if let Some(planned) = planned {
             self.around.replan(planned);
             for (service, socket) in opened {
@@ -239,11 +245,6 @@ impl Worker {
                 }
             }
             self.share_limits();
-            if !closed.is_empty() {
-                let goes =
-                    |it: &Listener| it.socket.local_addr().is_ok_and(|at| closed.contains(&(it.service, at)));
-                self.close(goes);
-            }
             // A timeout that has become shorter may be over already.
             for slot in 0..self.table.slots() {
                 self.settle(slot, Fate::Open);
