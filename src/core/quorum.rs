@@ -63,8 +63,8 @@ pub(super) enum Want {
 pub(super) enum Grants {
     /// A holder needs nobody's.
     Unneeded,
-    /// A majority's last up to `until`, as the holder counts.
-    Needed { until: Time, fence: Duration, lasts: Duration },
+    /// Those of so many `voters`, this node among them, last up to `until`, as the holder counts.
+    Needed { voters: u16, until: Time, fence: Duration, lasts: Duration },
 }
 
 impl Grants {
@@ -94,6 +94,14 @@ impl Grants {
         match self {
             Self::Unneeded => hold,
             Self::Needed { until, .. } => hold.min(until),
+        }
+    }
+
+    /// Of how many members they have to be, the holder among them, where they are needed.
+    pub(super) fn voters_needed(self) -> Option<usize> {
+        match self {
+            Self::Unneeded => None,
+            Self::Needed { voters, .. } => Some(usize::from(voters)),
         }
     }
 
@@ -156,8 +164,9 @@ impl Quorum {
 
     /// What the election of a VIP has to know.
     pub(super) fn grants(&self, vip: usize, now: Time) -> Grants {
-        let until = self.vips.get(vip).and_then(|(_, ballot)| ballot.secured_until(self.needed(now)));
-        Grants::Needed { until: until.unwrap_or(Time::ZERO), fence: self.fence, lasts: self.grant }
+        let voters = self.needed(now);
+        let until = self.vips.get(vip).and_then(|(_, ballot)| ballot.secured_until(voters));
+        Grants::Needed { voters, until: until.unwrap_or(Time::ZERO), fence: self.fence, lasts: self.grant }
     }
 
     /// An advertisement of this number leaves now.
