@@ -6,6 +6,7 @@
 //! that opens a connection every 4 ms and by a witness that asks for the VIP by ARP every 20 ms. What is measured in
 //! milliseconds has the machine for itself, the contenders taking turns; what lasts long all of them suffer at once.
 
+mod beat;
 mod cluster;
 mod contender;
 mod cost;

@@ -12,7 +12,7 @@ use crate::record::{Idle, Run};
 use crate::stage::{Stage, pause};
 use crate::trial::Trial;
 
-/// By how much of an advertisement interval the moment of the fault is shifted from run to run: the golden section,
+/// By how much of an advertisement interval the fault comes later in one run than in the one before: the golden section,
 /// by which few points already lie evenly.
 const SHIFT: f64 = 0.618_034;
 
@@ -20,7 +20,7 @@ const SHIFT: f64 = 0.618_034;
 pub(crate) fn run(sandbox: Sandbox, trial: &Trial) -> Result<Run, Box<dyn Error>> {
     let Trial { fault, contender, number, longest: _ } = *trial;
     let mut stage = Stage::start(sandbox, trial)?;
-    let noise = stage.noise(contender.interval.mul_f64((number as f64 * SHIFT).fract()));
+    let noise = stage.noise(&contender, contender.interval.mul_f64((number as f64 * SHIFT).fract()))?;
     let mut run = Run {
         fault: fault.name().into(),
         contender: contender.name.into(),

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use chinthe::lab::{LabError, Node, ProbePlan, Prober, Sandbox, Witness, holds_within};
 
+use crate::beat::await_beat;
 use crate::cluster::{Cluster, HOLDER};
+use crate::contender::{Contender, Kind};
 use crate::record::Phase;
 use crate::trial::{Trial, Watch};
 
@@ -56,12 +58,18 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Lets time pass; returns the longest time that the client went without an answer meanwhile.
-    pub(crate) fn noise(&self, before: Duration) -> Duration {
-        pause(before);
+    /// Listens to the client's noise, then waits until so much of the holder's interval has passed; returns the
+    /// longest time that the client went without an answer meanwhile.
+    pub(crate) fn noise(&self, contender: &Contender, shift: Duration) -> Result<Duration, Box<dyn Error>> {
         let since = Instant::now();
         pause(NOISE);
-        self.prober.gap(since)
+        let lab = self.cluster.lab();
+        if contender.kind != Kind::Post {
+            // Its nodes speak to each other alone.
+            await_beat(lab.machine("web1")?, lab.machine(HOLDER)?, contender.interval * 3)?;
+        }
+        pause(shift);
+        Ok(self.prober.gap(since))
     }
 
     /// Begins to measure.

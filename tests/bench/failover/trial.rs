@@ -49,8 +49,11 @@ const AFTERWARDS: Duration = Duration::from_millis(700);
 const AT_HOME: Duration = Duration::from_millis(1200);
 /// For that way.
 const HOME: Duration = Duration::from_secs(20);
-/// Of two sides that have found each other again.
-const HEALED: Duration = Duration::from_secs(10);
+/// How long a holder is cut off: long enough for both sides to have made up their minds.
+const CUT_OFF: Duration = Duration::from_secs(2);
+/// Of two sides that have found each other again, whose announcements come for a while.
+const HEALED: Duration = Duration::from_secs(4);
+const HEALED_EXPERTLY: Duration = Duration::from_secs(10);
 /// The same with the post's intervals: its clients are served, or not, until their ARP entries have run out.
 const HEALED_SLOWLY: Duration = Duration::from_secs(60);
 /// To come up, to listen to the noise, and to end.
@@ -65,8 +68,10 @@ impl Trial {
         let exactly = |time: Duration| Watch::exactly(time.min(self.longest));
         match self.fault {
             Fault::Freeze | Fault::FreezeBoth => exactly(FROZEN),
-            // Long enough for both sides to have made up their minds.
-            Fault::CutOff => Watch::exactly(most),
+            Fault::CutOff => match self.contender.kind {
+                Kind::Post | Kind::Expert => Watch::exactly(most),
+                Kind::Chinthe { .. } => exactly(CUT_OFF),
+            },
             Fault::Loss => exactly(LOSSY),
             Fault::HeavyLoss => exactly(VERY_LOSSY),
             Fault::Busy => exactly(BUSY),
@@ -90,7 +95,8 @@ impl Trial {
         let least = match (self.fault, self.contender.kind) {
             (Fault::Loss | Fault::HeavyLoss | Fault::Busy | Fault::Idle | Fault::Restart, _) => return None,
             (Fault::CutOff, Kind::Post) => HEALED_SLOWLY,
-            (Fault::CutOff, _) => HEALED,
+            (Fault::CutOff, Kind::Expert) => HEALED_EXPERTLY,
+            (Fault::CutOff, Kind::Chinthe { .. }) => HEALED,
             // Longer than a script's period.
             (_, Kind::Post) => self.contender.patience(),
             (_, Kind::Expert | Kind::Chinthe { .. }) => AT_HOME,
@@ -112,24 +118,28 @@ impl Trial {
     /// With which fault's runs it shares the machine: all contenders suffer what lasts long at the same time, and
     /// what is measured in seconds doesn't mind. `None` when it has the machine for itself.
     pub(crate) fn shares(&self) -> Option<Fault> {
-        match (self.fault, self.contender.kind) {
-            (
-                Fault::Freeze
-                | Fault::FreezeBoth
-                | Fault::CutOff
-                | Fault::Loss
-                | Fault::HeavyLoss
-                | Fault::Busy
-                | Fault::Idle,
-                Kind::Expert | Kind::Chinthe { .. },
-            )
-            | (
-                Fault::Freeze | Fault::FreezeBoth | Fault::HeavyLoss | Fault::Busy | Fault::Idle,
-                Kind::Post,
-            ) => Some(self.fault),
-            // The longest that there usually is.
-            (_, Kind::Post) => Some(Fault::Loss),
-            (_, Kind::Expert | Kind::Chinthe { .. }) => None,
+        let fault = match self.fault {
+            Fault::Freeze
+            | Fault::FreezeBoth
+            | Fault::Loss
+            | Fault::HeavyLoss
+            | Fault::Busy
+            | Fault::Idle => Some(self.fault),
+            Fault::Terminate
+            | Fault::Kill
+            | Fault::KillBoth
+            | Fault::NoProxy
+            | Fault::NoBackends
+            | Fault::PowerOff
+            | Fault::Cable
+            | Fault::CutOff
+            | Fault::Restart => None,
+        };
+        // The longest that there usually is.
+        let longest = Some(Fault::Loss);
+        match (self.contender.kind, self.fault) {
+            (Kind::Post, _) | (Kind::Expert, Fault::CutOff) => fault.or(longest),
+            (Kind::Expert | Kind::Chinthe { .. }, _) => fault,
         }
     }
 
