@@ -266,8 +266,9 @@ impl Members {
     /// With how many others of those heard here a member is in touch: each hears the other, by what both said last.
     pub fn in_touch_with(&self, id: MemberId, now: Time) -> usize {
         let Some(member) = self.get(id) else { return 0 };
-        let in_touch =
-            |(other, theirs): &(MemberId, &Member)| member.was_hearing(*other) && theirs.was_hearing(id);
+        let in_touch = |(other, theirs): &(MemberId, &Member)| {
+            member.was_hearing(*other, theirs) && theirs.was_hearing(id, member)
+        };
         self.fresh(now).filter(in_touch).count()
     }
 
@@ -367,10 +368,10 @@ impl Member {
         (now.since(at) < self.latest.interval * SUSPECT_HALF_INTERVALS / 2).then_some(holder)
     }
 
-    /// Whether it had heard `other` lately when it spoke last.
-    fn was_hearing(&self, other: MemberId) -> bool {
-        let lately = self.latest.interval * SUSPECT_HALF_INTERVALS / 2;
-        self.latest.heard.iter().any(|heard| heard.member == other && heard.age < lately)
+    /// Whether it had heard `other`, which is known here as well, lately when it spoke last.
+    fn was_hearing(&self, id: MemberId, other: &Self) -> bool {
+        let lately = other.latest.interval * SUSPECT_HALF_INTERVALS / 2;
+        self.latest.heard.iter().any(|heard| heard.member == id && heard.age < lately)
     }
 
     /// Its part in one VIP.

@@ -119,12 +119,9 @@ impl Trial {
     /// what is measured in seconds doesn't mind. `None` when it has the machine for itself.
     pub(crate) fn shares(&self) -> Option<Fault> {
         let fault = match self.fault {
-            Fault::Freeze
-            | Fault::FreezeBoth
-            | Fault::Loss
-            | Fault::HeavyLoss
-            | Fault::Busy
-            | Fault::Idle => Some(self.fault),
+            Fault::Freeze | Fault::FreezeBoth | Fault::Loss | Fault::HeavyLoss | Fault::Idle => {
+                Some(self.fault)
+            }
             Fault::Terminate
             | Fault::Kill
             | Fault::KillBoth
@@ -133,7 +130,8 @@ impl Trial {
             | Fault::PowerOff
             | Fault::Cable
             | Fault::CutOff
-            | Fault::Restart => None,
+            | Fault::Restart
+            | Fault::Busy => None,
         };
         // The longest that there usually is.
         let longest = Some(Fault::Loss);
