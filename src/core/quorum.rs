@@ -42,6 +42,8 @@ pub struct Quorum {
     asked_at: Option<Time>,
     /// Until when an unanswered round is repeated soon.
     hurried_until: Time,
+    /// Rounds since something new is wanted.
+    rounds: u32,
     /// What is given back with the next round: it wasn't used.
     frees: Vec<VipId>,
     sent: Sent,
@@ -135,6 +137,7 @@ impl Quorum {
             vips: vips.into_iter().map(|vip| (vip, Ballot::default())).collect(),
             asked_at: None,
             hurried_until: now,
+            rounds: 0,
             frees: Vec::new(),
             sent: Sent::default(),
         }
@@ -239,6 +242,7 @@ impl Quorum {
             (Want::Nothing, Want::Candidate | Want::Holder) => {
                 // At once, and not with the next round.
                 self.asked_at = None;
+                self.rounds = 0;
                 self.hurried_until = now + self.grant * 2;
             }
             (Want::Candidate, Want::Nothing) => {
@@ -270,6 +274,7 @@ impl Quorum {
             }
         }
         self.asked_at = Some(now);
+        self.rounds = self.rounds.saturating_add(1);
         let frees = std::mem::take(&mut self.frees);
         Some(Request { asked_at, echo: 0, lasts, wants, frees })
     }
@@ -282,7 +287,14 @@ impl Quorum {
         self.wanted().next()?;
         let Some(asked_at) = self.asked_at else { return Some(now) };
         let hurried = now < self.hurried_until && !self.is_renewed(now);
-        Some(asked_at + if hurried { self.grant / 25 } else { self.period })
+        Some(asked_at + if hurried { self.hurry() } else { self.period })
+    }
+
+    /// A member that hears of a resignation a moment after the question has refused by then, and is asked again at
+    /// once; whose promise has to run out, less often.
+    fn hurry(&self) -> Duration {
+        let doublings = self.rounds.saturating_sub(1).min(4);
+        (self.grant / 250 * 2_u32.pow(doublings)).min(self.grant / 25)
     }
 
     /// Whether a majority has granted everything that was asked for last.
