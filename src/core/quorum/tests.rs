@@ -188,7 +188,7 @@ fn a_member_has_one_vote_however_often_it_grants() {
 
 #[test]
 fn rounds_come_each_interval_and_at_once_again_while_answers_are_missing_but_not_for_ever() {
-    let (mut one, mut two) = (node(1, 3), node(2, 3));
+    let mut one = node(1, 3);
     one.want(0, Want::Candidate, 1, at(0));
     assert_eq!(one.due(at(0)), Some(at(0)));
     for (asked, due) in [(0, 2), (2, 6), (6, 14), (14, 30), (30, 50)] {
