@@ -13,14 +13,14 @@ use crate::stage::{Stage, pause};
 use crate::trial::Trial;
 
 /// By how much of an advertisement interval the fault comes later in one run than in the one before: the golden section,
-/// by which few points already lie evenly.
+/// by which few points already lie evenly. The first one is in the middle.
 const SHIFT: f64 = 0.618_034;
 
 /// Makes the run.
 pub(crate) fn run(sandbox: Sandbox, trial: &Trial) -> Result<Run, Box<dyn Error>> {
     let Trial { fault, contender, number, longest: _ } = *trial;
     let mut stage = Stage::start(sandbox, trial)?;
-    let noise = stage.noise(&contender, contender.interval.mul_f64((number as f64 * SHIFT).fract()))?;
+    let noise = stage.noise(&contender, contender.interval.mul_f64((0.5 + number as f64 * SHIFT).fract()))?;
     let mut run = Run {
         fault: fault.name().into(),
         contender: contender.name.into(),

@@ -15,6 +15,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use crate::options::Options;
 use crate::plan::{self, Batch};
 use crate::record::{Broken, LeftOut, Phase, Report, Run};
+use crate::stage::pause;
 use crate::trial::Trial;
 use crate::{peers, run, table};
 
@@ -23,6 +24,9 @@ pub(crate) const ARGUMENT: &str = "--run";
 
 /// The argument that makes it only try whether a sandbox can be entered.
 pub(crate) const PROBE: &str = "--probe";
+
+/// Labs that share the machine begin so much one after the other: none fails over while another does.
+const APART: Duration = Duration::from_millis(300);
 
 /// Output that is kept of a run that broke.
 const MOST_OUTPUT: u64 = 4 * 1024 * 1024;
@@ -63,11 +67,13 @@ impl Course<'_> {
         // A function, so that the queue isn't locked for as long as a `while let` looks at what it found.
         let next = || locked(&queue).next();
         thread::scope(|scope| {
-            for _ in 0..batch.at_a_time.min(batch.trials.len()) {
-                scope.spawn(|| {
+            for place in 0..batch.at_a_time.min(batch.trials.len()) {
+                let (next, shared) = (&next, &shared);
+                scope.spawn(move || {
+                    pause(APART * place as u32);
                     while let Some(trial) = next() {
                         let outcome = perform(trial);
-                        locked(&shared).note(trial, outcome);
+                        locked(shared).note(trial, outcome);
                     }
                 });
             }
