@@ -123,4 +123,16 @@ impl Core {
             self.outbox.push(to, resignation, now);
         }
     }
+
+    /// Sends what hasn't been acknowledged, once more. A successor whom this node has waited for in vain, so that it
+    /// takes the VIP itself, isn't named any more: it would take it at once, and without asking.
+    pub(super) fn repeat_resignations(&mut self, now: Time) {
+        for (to, mut resignation) in self.outbox.due(now) {
+            let election = self.elections.iter().find(|election| election.id() == resignation.vip);
+            if election.is_some_and(|election| election.claims() || election.state() == VipState::Active) {
+                resignation.successor = None;
+            }
+            self.outputs.push_back(Output::Send { to, message: Message::Resignation(resignation) });
+        }
+    }
 }

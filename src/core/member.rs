@@ -263,6 +263,15 @@ impl Members {
         (best.map(|(_, holder)| holder), count)
     }
 
+    /// With how many others of those heard here a member is in touch: each hears the other, by what both said last.
+    pub fn in_touch_with(&self, id: MemberId, now: Time) -> usize {
+        let Some(member) = self.get(id) else { return 0 };
+        let in_touch = |(other, theirs): &(MemberId, &Member)| {
+            member.was_hearing(*other, theirs) && theirs.was_hearing(id, member)
+        };
+        self.fresh(now).filter(in_touch).count()
+    }
+
     /// So many of a thousand datagrams get lost, one way, by the worst of what is known; a node that has heard
     /// nobody lately believes the worst of the network.
     pub fn loss(&self, now: Time) -> u32 {
@@ -357,6 +366,12 @@ impl Member {
         let holder = self.part(vip)?.hears?;
         let (at, _) = self.heard_of(holder.member)?;
         (now.since(at) < self.latest.interval * SUSPECT_HALF_INTERVALS / 2).then_some(holder)
+    }
+
+    /// Whether it had heard `other`, which is known here as well, lately when it spoke last.
+    fn was_hearing(&self, id: MemberId, other: &Self) -> bool {
+        let lately = other.latest.interval * SUSPECT_HALF_INTERVALS / 2;
+        self.latest.heard.iter().any(|heard| heard.member == id && heard.age < lately)
     }
 
     /// Its part in one VIP.

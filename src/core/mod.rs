@@ -372,9 +372,7 @@ impl Core {
             });
         }
         self.canvass(now);
-        for (to, resignation) in self.outbox.due(now) {
-            self.outputs.push_back(Output::Send { to, message: Message::Resignation(resignation) });
-        }
+        self.repeat_resignations(now);
         self.advertise_if_due(now);
     }
 

@@ -42,6 +42,8 @@ pub struct Quorum {
     asked_at: Option<Time>,
     /// Until when an unanswered round is repeated soon.
     hurried_until: Time,
+    /// Rounds since something new is wanted.
+    rounds: u32,
     /// What is given back with the next round: it wasn't used.
     frees: Vec<VipId>,
     sent: Sent,
@@ -63,8 +65,8 @@ pub(super) enum Want {
 pub(super) enum Grants {
     /// A holder needs nobody's.
     Unneeded,
-    /// A majority's last up to `until`, as the holder counts.
-    Needed { until: Time, fence: Duration, lasts: Duration },
+    /// Those of so many `voters`, this node among them, last up to `until`, as the holder counts.
+    Needed { voters: u16, until: Time, fence: Duration, lasts: Duration },
 }
 
 impl Grants {
@@ -94,6 +96,14 @@ impl Grants {
         match self {
             Self::Unneeded => hold,
             Self::Needed { until, .. } => hold.min(until),
+        }
+    }
+
+    /// Of how many members they have to be, the holder among them, where they are needed.
+    pub(super) fn voters_needed(self) -> Option<usize> {
+        match self {
+            Self::Unneeded => None,
+            Self::Needed { voters, .. } => Some(usize::from(voters)),
         }
     }
 
@@ -127,6 +137,7 @@ impl Quorum {
             vips: vips.into_iter().map(|vip| (vip, Ballot::default())).collect(),
             asked_at: None,
             hurried_until: now,
+            rounds: 0,
             frees: Vec::new(),
             sent: Sent::default(),
         }
@@ -156,8 +167,9 @@ impl Quorum {
 
     /// What the election of a VIP has to know.
     pub(super) fn grants(&self, vip: usize, now: Time) -> Grants {
-        let until = self.vips.get(vip).and_then(|(_, ballot)| ballot.secured_until(self.needed(now)));
-        Grants::Needed { until: until.unwrap_or(Time::ZERO), fence: self.fence, lasts: self.grant }
+        let voters = self.needed(now);
+        let until = self.vips.get(vip).and_then(|(_, ballot)| ballot.secured_until(voters));
+        Grants::Needed { voters, until: until.unwrap_or(Time::ZERO), fence: self.fence, lasts: self.grant }
     }
 
     /// An advertisement of this number leaves now.
@@ -230,6 +242,7 @@ impl Quorum {
             (Want::Nothing, Want::Candidate | Want::Holder) => {
                 // At once, and not with the next round.
                 self.asked_at = None;
+                self.rounds = 0;
                 self.hurried_until = now + self.grant * 2;
             }
             (Want::Candidate, Want::Nothing) => {
@@ -261,6 +274,7 @@ impl Quorum {
             }
         }
         self.asked_at = Some(now);
+        self.rounds = self.rounds.saturating_add(1);
         let frees = std::mem::take(&mut self.frees);
         Some(Request { asked_at, echo: 0, lasts, wants, frees })
     }
@@ -273,7 +287,14 @@ impl Quorum {
         self.wanted().next()?;
         let Some(asked_at) = self.asked_at else { return Some(now) };
         let hurried = now < self.hurried_until && !self.is_renewed(now);
-        Some(asked_at + if hurried { self.grant / 25 } else { self.period })
+        Some(asked_at + if hurried { self.hurry() } else { self.period })
+    }
+
+    /// A member that hears of a resignation a moment after the question has refused by then, and is asked again at
+    /// once; whose promise has to run out, less often.
+    fn hurry(&self) -> Duration {
+        let doublings = self.rounds.saturating_sub(1).min(4);
+        (self.grant / 250 * 2_u32.pow(doublings)).min(self.grant / 25)
     }
 
     /// Whether a majority has granted everything that was asked for last.

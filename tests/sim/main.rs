@@ -14,6 +14,7 @@ mod judge;
 mod judged;
 mod kernel;
 mod machine;
+mod majority;
 mod network;
 mod operators;
 mod random;

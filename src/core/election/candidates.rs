@@ -72,18 +72,21 @@ impl Election {
         self.damping.retain(|id| around.members.get(id).is_some_and(|m| m.state(now) != MemberState::Left));
         if let Some(pinned) = around.pin {
             // Once it has heard of it, too: it would hand it back at once.
-            let there = self.best_candidate(around, |id, part| id == pinned && part.pinned);
+            let there = self.best_candidate(around, |id, part| {
+                id == pinned && part.pinned && self.can_succeed(id, part, around)
+            });
             if there.is_some() || pinned == around.me {
                 return there;
             }
         }
         let mine = self.standing.effective;
-        let better = self.best_candidate(around, |_, part| part.preempt && part.effective_priority > mine);
+        let may = |id, part: &VipAdvertisement| part.preempt && self.can_succeed(id, part, around);
+        let better = self.best_candidate(around, |id, part| part.effective_priority > mine && may(id, part));
         if better.is_some() && mine < self.peak {
             // It isn't the peer that has come back, it is this node that has fallen.
             return better;
         }
-        let relief = || self.best_candidate(around, |id, part| part.preempt && Some(id) == around.relief);
+        let relief = || self.best_candidate(around, |id, part| Some(id) == around.relief && may(id, part));
         let to = better.or_else(relief)?;
         let waits = self.terms.damped && self.damping.waits_until(to, now).is_some();
         if waits || self.terms.connections_below.is_some_and(|limit| around.connections >= limit) {
@@ -91,6 +94,20 @@ impl Election {
         }
         self.damping.returned(to, now);
         Some(to)
+    }
+
+    /// Whom a holder names that has to let go: who can take it at once, else the best there is.
+    pub(super) fn successor(&self, around: &Surroundings<'_>) -> Option<MemberId> {
+        let ready = self.best_candidate(around, |id, part| self.can_succeed(id, part, around));
+        ready.or_else(|| self.best_candidate(around, |_, _| true))
+    }
+
+    /// Whether it would take the VIP at once if this holder named it: it hears this node hold it and, where a majority
+    /// has to agree, so many others each of whom hears it. Who has only just come back knows and reaches too few.
+    fn can_succeed(&self, id: MemberId, part: &VipAdvertisement, around: &Surroundings<'_>) -> bool {
+        let knows = part.hears.is_some_and(|holder| (holder.member, holder.term) == (around.me, self.term));
+        let voters = || around.members.in_touch_with(id, around.now) + 2;
+        knows && around.grants.voters_needed().is_none_or(|needed| voters() >= needed)
     }
 
     pub(super) fn merit(&self, around: &Surroundings<'_>) -> Merit {

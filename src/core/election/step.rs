@@ -205,7 +205,7 @@ impl Election {
             hold @ Hold::Holding { until, told_after } => {
                 self.peak = self.peak.max(self.standing.effective);
                 if let Some(cause) = self.obstacle(around) {
-                    self.release(self.best_candidate(around, |_, _| true), cause, now, out)
+                    self.release(self.successor(around), cause, now, out)
                 } else if around.grants.are_over(now + AHEAD) || around.silenced {
                     let alone = around.grants.are_unneeded();
                     let cause = if alone { Cause::HoldExpired } else { Cause::NoMajority };

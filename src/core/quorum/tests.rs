@@ -187,12 +187,17 @@ fn a_member_has_one_vote_however_often_it_grants() {
 }
 
 #[test]
-fn rounds_come_each_interval_and_soon_while_answers_are_missing_but_not_for_ever() {
-    let (mut one, mut two) = (node(1, 3), node(2, 3));
+fn rounds_come_each_interval_and_at_once_again_while_answers_are_missing_but_not_for_ever() {
+    let mut one = node(1, 3);
     one.want(0, Want::Candidate, 1, at(0));
     assert_eq!(one.due(at(0)), Some(at(0)));
+    for (asked, due) in [(0, 2), (2, 6), (6, 14), (14, 30), (30, 50)] {
+        round(&mut one, &mut [], at(asked));
+        assert_eq!(one.due(at(asked)), Some(at(due)), "nobody has answered");
+    }
+    let (mut one, mut two) = (node(1, 3), node(2, 3));
+    one.want(0, Want::Candidate, 1, at(0));
     round(&mut one, &mut [], at(0));
-    assert_eq!(one.due(at(0)), Some(at(20)), "nobody has answered");
     round(&mut one, &mut [&mut two], at(20));
     assert_eq!(one.due(at(20)), Some(at(120)));
     for n in 0..60 {

@@ -1,8 +1,10 @@
 //! Who competes: chinthe in its modes, keepalived + haproxy in two configurations.
 
 use std::fmt;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use chinthe::lab::TARGET;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
@@ -52,24 +54,35 @@ pub(crate) struct Contender {
     pub(crate) nodes: usize,
     /// From one advertisement to the next.
     pub(crate) interval: Duration,
+    /// Whether its VIP is one of IPv6.
+    pub(crate) ipv6: bool,
 }
 
 /// All of them, in the order of the table.
-pub(crate) const CONTENDERS: [Contender; 11] = [
-    Contender { name: "post", kind: Kind::Post, nodes: 2, interval: Duration::from_secs(2) },
-    Contender { name: "expert", kind: Kind::Expert, nodes: 2, interval: USUAL },
-    Contender { name: "none-2", kind: Kind::FENCED, nodes: 2, interval: USUAL },
-    Contender { name: "none-3", kind: Kind::FENCED, nodes: 3, interval: USUAL },
-    Contender { name: "majority-3", kind: Kind::MAJORITY, nodes: 3, interval: USUAL },
-    Contender { name: "majority-5", kind: Kind::MAJORITY, nodes: 5, interval: USUAL },
-    Contender { name: "unfenced-2", kind: Kind::UNFENCED, nodes: 2, interval: USUAL },
-    Contender { name: "unfenced-3", kind: Kind::UNFENCED, nodes: 3, interval: USUAL },
-    Contender { name: "expert-10ms", kind: Kind::Expert, nodes: 2, interval: FAST },
-    Contender { name: "none-2-10ms", kind: Kind::FENCED, nodes: 2, interval: FAST },
-    Contender { name: "none-3-10ms", kind: Kind::FENCED, nodes: 3, interval: FAST },
+pub(crate) const CONTENDERS: [Contender; 14] = [
+    Contender { interval: Duration::from_secs(2), ..contender("post", Kind::Post, 2) },
+    contender("expert", Kind::Expert, 2),
+    contender("none-2", Kind::FENCED, 2),
+    contender("none-3", Kind::FENCED, 3),
+    contender("majority-3", Kind::MAJORITY, 3),
+    contender("majority-5", Kind::MAJORITY, 5),
+    contender("unfenced-2", Kind::UNFENCED, 2),
+    contender("unfenced-3", Kind::UNFENCED, 3),
+    Contender { interval: FAST, ..contender("expert-10ms", Kind::Expert, 2) },
+    Contender { interval: FAST, ..contender("none-2-10ms", Kind::FENCED, 2) },
+    Contender { interval: FAST, ..contender("none-3-10ms", Kind::FENCED, 3) },
+    Contender { ipv6: true, ..contender("none-2-ipv6", Kind::FENCED, 2) },
+    Contender { ipv6: true, ..contender("none-3-ipv6", Kind::FENCED, 3) },
+    Contender { ipv6: true, ..contender("majority-3-ipv6", Kind::MAJORITY, 3) },
 ];
 
+const fn contender(name: &'static str, kind: Kind, nodes: usize) -> Contender {
+    Contender { name, kind, nodes, interval: USUAL, ipv6: false }
+}
+
 const USUAL: Duration = Duration::from_millis(100);
+/// The VIP of those of IPv6.
+const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd56, 0, 0, 0, 0, 0, 0, 0x69);
 const FAST: Duration = Duration::from_millis(10);
 
 impl Kind {
@@ -100,6 +113,11 @@ impl Contender {
     /// Whether its kernel can fence its holder.
     pub(crate) fn fenced(&self) -> bool {
         matches!(self.kind, Kind::Chinthe { fenced: true, .. })
+    }
+
+    /// Where its clients go.
+    pub(crate) fn target(&self) -> SocketAddr {
+        if self.ipv6 { SocketAddr::from((VIP6, TARGET.port())) } else { TARGET.into() }
     }
 
     /// Whether it advertises as fast as VRRP can.

@@ -1,11 +1,8 @@
 //! What happens to the holder, and how it is undone.
 
-use std::time::Duration;
-
 use chinthe::lab::LabError;
 
 use crate::cluster::{Cluster, HOLDER};
-use crate::contender::{Contender, Kind};
 use crate::switch;
 
 /// One fault. It always hits `ha1`, which has the highest priority and so is the holder.
@@ -46,41 +43,6 @@ pub(crate) const FAULTS: [Fault; 15] = [
     Fault::HeavyLoss,
     Fault::Busy,
 ];
-
-/// How long a phase is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Watch {
-    /// At least so long, settled or not.
-    pub(crate) least: Duration,
-    /// At most so long, settled or not.
-    pub(crate) most: Duration,
-}
-
-impl Watch {
-    const fn exactly(time: Duration) -> Self {
-        Self { least: time, most: time }
-    }
-}
-
-/// How long whatever is frozen stays so.
-const FROZEN: Duration = Duration::from_secs(20);
-/// How long a fifth of all packets between nodes is lost.
-const LOSSY: Duration = Duration::from_secs(60);
-/// How long a third of them is.
-const VERY_LOSSY: Duration = Duration::from_secs(300);
-/// How long every core is kept busy.
-const BUSY: Duration = Duration::from_secs(600);
-/// How long the cost of doing nothing is measured.
-pub(crate) const IDLE: Duration = Duration::from_secs(12);
-/// After a daemon was killed and started again: for its return, and whatever second gap that makes.
-const RESTARTED: Duration = Duration::from_secs(4);
-/// A failover is looked at for a while after it is over.
-const LEAST: Duration = Duration::from_secs(1);
-/// For a VIP's way home.
-const HOME: Duration = Duration::from_secs(20);
-/// After the cluster has been put together again with the post's intervals: its clients are served, or not, until
-/// their ARP entries have run out.
-const HEALED: Duration = Duration::from_secs(60);
 
 impl Fault {
     /// The one of this name.
@@ -144,9 +106,9 @@ impl Fault {
         }
     }
 
-    /// Whether it is tried without being asked for: the others last for minutes.
-    pub(crate) fn is_usual(self) -> bool {
-        !matches!(self, Self::HeavyLoss | Self::Busy)
+    /// Whether it lasts for minutes, and is tried only when asked for.
+    pub(crate) fn is_long(self) -> bool {
+        matches!(self, Self::HeavyLoss | Self::Busy)
     }
 
     /// Whether the VIP should move.
@@ -157,41 +119,6 @@ impl Fault {
     /// Whether it takes nft(8) in the switch.
     pub(crate) fn needs_nft(self) -> bool {
         matches!(self, Self::CutOff | Self::Loss | Self::HeavyLoss)
-    }
-
-    /// How long it lasts.
-    pub(crate) fn watch(self, contender: &Contender) -> Watch {
-        let most = contender.patience();
-        match self {
-            Self::Freeze | Self::FreezeBoth => Watch::exactly(FROZEN),
-            // Long enough for both sides to have made up their minds.
-            Self::CutOff => Watch::exactly(most),
-            Self::Loss => Watch::exactly(LOSSY),
-            Self::HeavyLoss => Watch::exactly(VERY_LOSSY),
-            Self::Busy => Watch::exactly(BUSY),
-            Self::Idle => Watch::exactly(IDLE),
-            Self::Restart => Watch::exactly(most.max(RESTARTED)),
-            Self::Terminate
-            | Self::Kill
-            | Self::KillBoth
-            | Self::NoProxy
-            | Self::NoBackends
-            | Self::PowerOff
-            | Self::Cable => Watch { least: LEAST, most },
-        }
-    }
-
-    /// How long its end is looked at; `None` when there is nothing to be seen.
-    pub(crate) fn watch_of_the_end(self, contender: &Contender) -> Option<Watch> {
-        let least = match (self, contender.kind) {
-            (Self::Loss | Self::HeavyLoss | Self::Busy | Self::Idle | Self::Restart, _) => return None,
-            (Self::CutOff, Kind::Post) => HEALED,
-            (Self::CutOff, _) => HOME / 2,
-            // Longer than a script's period and than the way to a second thought.
-            (_, Kind::Post) => contender.patience(),
-            (_, Kind::Expert | Kind::Chinthe { .. }) => 2 * LEAST,
-        };
-        Some(Watch { least, most: least.max(HOME) })
     }
 
     /// Does it.

@@ -3,8 +3,10 @@
 //! `cargo bench --bench failover` runs every fault on every contender ten times, prints medians and maxima, and
 //! writes all of it as JSON; `-- --help` tells how to choose. Each run is a process, which is this program again: it
 //! enters a sandbox, starts a cluster, has its holder suffer one fault and end it, and watches both from a client
-//! that opens a connection every 4 ms and by a witness that asks for the VIP by ARP every 20 ms.
+//! that opens a connection every 4 ms and by a witness that asks for the VIP by ARP every 20 ms. What is measured in
+//! milliseconds has the machine for itself, the contenders taking turns; what lasts long all of them suffer at once.
 
+mod beat;
 mod cluster;
 mod contender;
 mod cost;
@@ -14,6 +16,7 @@ mod limits;
 mod load;
 mod options;
 mod peers;
+mod plan;
 mod record;
 mod rival;
 mod run;
@@ -22,6 +25,7 @@ mod stage;
 mod sweep;
 mod switch;
 mod table;
+mod trial;
 mod unfenced;
 
 use std::env;
@@ -37,7 +41,9 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [init::ARGUMENT] => return init::main(),
         [sweep::PROBE] => return sweep::probe(),
-        [sweep::ARGUMENT, fault, contender, number] => return sweep::one(fault, contender, number),
+        [sweep::ARGUMENT, fault, contender, number, longest] => {
+            return sweep::one([fault, contender, number, longest]);
+        }
         _ => {}
     }
     match Request::read(arguments.into_iter()) {

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::contender::{CONTENDERS, Contender};
 use crate::fault::{FAULTS, Fault};
@@ -12,8 +13,10 @@ pub(crate) struct Options {
     pub(crate) contenders: Vec<Contender>,
     /// Of each row.
     pub(crate) runs: usize,
-    /// Labs at a time.
+    /// Labs at a time, of those that don't share the machine anyway.
     pub(crate) jobs: usize,
+    /// No fault lasts longer.
+    pub(crate) longest: Duration,
     /// Where the JSON goes.
     pub(crate) output: PathBuf,
     /// Whether it is only tried that everything works.
@@ -31,10 +34,12 @@ pub(crate) enum Request {
 pub(crate) const HELP: &str = "\
 Usage: cargo bench --bench failover -- [OPTIONS]
 
-  --faults A,B      these faults; all that last less than two minutes unless said
-  --contenders X,Y  these contenders; all unless said
+  --faults A,B      these faults; all that last no longer than a minute unless said
+  --contenders X,Y  these contenders; all but those of IPv6 unless said
+  --long            the faults that last for minutes, each once: heavy-loss and busy
+  --longest N       no fault lasts longer than N seconds
   --runs N          runs of each row (10)
-  --jobs N          labs at a time (1): more are faster, and noisier
+  --jobs N          labs at a time (1): more are faster, and noisier. What lasts long is suffered by all at once anyway
   --output FILE     where the JSON goes (target/tmp/failover.json)
   --smoke           one quick fault, chinthe and keepalived once each, to see that all of it works
   --list            lists faults and contenders
@@ -44,10 +49,11 @@ impl Request {
     /// Reads it.
     pub(crate) fn read(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Options {
-            faults: FAULTS.into_iter().filter(|fault| fault.is_usual()).collect(),
-            contenders: CONTENDERS.to_vec(),
+            faults: FAULTS.into_iter().filter(|fault| !fault.is_long()).collect(),
+            contenders: CONTENDERS.into_iter().filter(|contender| !contender.ipv6).collect(),
             runs: 10,
             jobs: 1,
+            longest: Duration::MAX,
             output: PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/failover.json")),
             smoke: false,
         };
@@ -67,6 +73,11 @@ impl Request {
                         Contender::named(name).ok_or_else(|| unknown("contender", name, &names))
                     })?;
                 }
+                "--long" => {
+                    options.faults = FAULTS.into_iter().filter(|fault| fault.is_long()).collect();
+                    options.runs = 1;
+                }
+                "--longest" => options.longest = Duration::from_secs(number(&value()?)? as u64),
                 "--runs" => options.runs = number(&value()?)?,
                 "--jobs" => options.jobs = number(&value()?)?,
                 "--output" => options.output = value()?.into(),

@@ -87,7 +87,7 @@ pub(crate) struct Run {
     pub(crate) interval_ms: f64,
     /// 0, 1, …
     pub(crate) number: usize,
-    /// The longest time without an answer in the second before the fault.
+    /// The longest time without an answer in the moments before the fault.
     pub(crate) noise_ms: f64,
     /// Processes that wanted to run, on average of the minute before.
     pub(crate) load: f64,

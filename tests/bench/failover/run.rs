@@ -7,24 +7,20 @@ use std::time::{Duration, Instant};
 use chinthe::lab::Sandbox;
 
 use crate::cluster::HOLDER;
-use crate::contender::Contender;
-use crate::fault::{Fault, IDLE};
+use crate::fault::Fault;
 use crate::record::{Idle, Run};
 use crate::stage::{Stage, pause};
+use crate::trial::Trial;
 
-/// By how much of an advertisement interval the moment of the fault is shifted from run to run: the golden section,
-/// by which few points already lie evenly.
+/// By how much of an advertisement interval the fault comes later in one run than in the one before: the golden section,
+/// by which few points already lie evenly. The first one is in the middle.
 const SHIFT: f64 = 0.618_034;
 
-/// Does `fault` to `contender`, for the time numbered `number`.
-pub(crate) fn run(
-    sandbox: Sandbox,
-    fault: Fault,
-    contender: &Contender,
-    number: usize,
-) -> Result<Run, Box<dyn Error>> {
-    let mut stage = Stage::start(sandbox, contender, fault)?;
-    let noise = stage.noise(contender.interval.mul_f64((number as f64 * SHIFT).fract()));
+/// Makes the run.
+pub(crate) fn run(sandbox: Sandbox, trial: &Trial) -> Result<Run, Box<dyn Error>> {
+    let Trial { fault, contender, number, longest: _ } = *trial;
+    let mut stage = Stage::start(sandbox, trial)?;
+    let noise = stage.noise(&contender, contender.interval.mul_f64((0.5 + number as f64 * SHIFT).fract()))?;
     let mut run = Run {
         fault: fault.name().into(),
         contender: contender.name.into(),
@@ -42,14 +38,14 @@ pub(crate) fn run(
         return Err("its kernel was to be without a fence, and it has one".into());
     }
     if fault == Fault::Idle {
-        run.idle = idle(stage)?;
+        run.idle = idle(stage, trial.watch().least)?;
         return Ok(run);
     }
     let mark = stage.mark();
     fault.inflict(&mut stage.cluster)?;
     let moved = |name: &str| name != HOLDER || !fault.moves_the_vip();
-    run.fault_phase = Some(stage.watch(&mark, fault.watch(contender), moved));
-    if let Some(watch) = fault.watch_of_the_end(contender) {
+    run.fault_phase = Some(stage.watch(&mark, trial.watch(), moved));
+    if let Some(watch) = trial.watch_of_the_end() {
         let mark = stage.mark();
         fault.undo(&mut stage.cluster)?;
         run.end_phase = Some(stage.watch(&mark, watch, |name| name == HOLDER));
@@ -58,12 +54,12 @@ pub(crate) fn run(
 }
 
 /// What each node costs while nobody asks it anything.
-fn idle(stage: Stage) -> Result<Vec<Idle>, Box<dyn Error>> {
+fn idle(stage: Stage, time: Duration) -> Result<Vec<Idle>, Box<dyn Error>> {
     let mut cluster = stage.leave();
     // What the client left behind has been cleared away by then.
     pause(Duration::from_secs(1));
     let (began, before) = (Instant::now(), cluster.costs()?);
-    pause(IDLE);
+    pause(time);
     let (elapsed, after) = (began.elapsed().as_secs_f64(), cluster.costs()?);
     let node = |(before, after): (crate::cost::Cost, crate::cost::Cost)| Idle {
         cpu_percent: 100.0 * after.cpu_ns.saturating_sub(before.cpu_ns) as f64 / 1e9 / elapsed,

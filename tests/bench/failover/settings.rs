@@ -117,6 +117,7 @@ pub(crate) fn chinthe(contender: &Contender) -> String {
         Quorum::None => String::new(),
         Quorum::Majority => format!("quorum = \"majority\"\nexpected_nodes = {}\n", contender.nodes),
     };
+    let (prefix, listen) = if contender.ipv6 { (64, "[::]") } else { (24, "0.0.0.0") };
     format!(
         "[cluster]
 name = \"bench\"
@@ -127,7 +128,7 @@ secret_file = \"/etc/chinthe/secret\"
 {addresses}
 [[vip]]
 name = \"vi_1\"
-address = \"192.168.56.69/24\"
+address = \"{}/{prefix}\"
 interface = \"eth1\"
 priority = {{ {} }}
 advertisement_interval = \"{}ms\"
@@ -135,7 +136,7 @@ track = [{{ service = \"myweb\", weight = 2 }}]
 
 [[service]]
 name = \"myweb\"
-listen = [\"0.0.0.0:80\"]
+listen = [\"{listen}:80\"]
 timeout = {{ connect = \"50ms\", client = \"50s\", server = \"50s\" }}
 check = {{ type = \"tcp\", interval = \"100ms\", timeout = \"50ms\", fall = 2, rise = 2 }}
 
@@ -147,6 +148,7 @@ address = \"192.168.56.11:80\"
 name = \"web2\"
 address = \"192.168.56.12:80\"
 ",
+        contender.target().ip(),
         priorities.join(", "),
         contender.interval.as_millis(),
     )

@@ -1,15 +1,15 @@
 //! A contender's cluster under observation: a client that never stops asking, a witness of who answers ARP.
 
 use std::error::Error;
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use chinthe::lab::{LabError, Node, ProbePlan, Prober, Sandbox, TARGET, Witness, holds_within};
+use chinthe::lab::{LabError, Node, ProbePlan, Prober, Sandbox, Witness, holds_within};
 
+use crate::beat::await_beat;
 use crate::cluster::{Cluster, HOLDER};
-use crate::contender::Contender;
-use crate::fault::{Fault, Watch};
+use crate::contender::{Contender, Kind};
 use crate::record::Phase;
+use crate::trial::{Trial, Watch};
 
 /// A cluster and whoever looks at it.
 pub(crate) struct Stage {
@@ -29,24 +29,23 @@ pub(crate) struct Mark {
     answered: Option<Instant>,
 }
 
-const VIP: Ipv4Addr = *TARGET.ip();
-
 /// For a cluster to come up: the post's takes three of its intervals.
 const START: Duration = Duration::from_secs(30);
 /// What a cluster has to look well for, to count as settled.
 const CALM: Duration = Duration::from_millis(400);
 /// How long the client's noise is listened to before a fault.
-const NOISE: Duration = Duration::from_secs(1);
+const NOISE: Duration = Duration::from_millis(600);
 /// An exchange that takes longer has failed: less than the second after which a lost SYN is repeated, so that an
 /// outage shows in full.
 const TIMEOUT: Duration = Duration::from_millis(200);
 
 impl Stage {
     /// Starts it; returns when `ha1` holds the VIP and serves the client.
-    pub(crate) fn start(sandbox: Sandbox, contender: &Contender, fault: Fault) -> Result<Self, LabError> {
+    pub(crate) fn start(sandbox: Sandbox, trial: &Trial) -> Result<Self, LabError> {
+        let (contender, target) = (&trial.contender, trial.contender.target());
         let cluster = Cluster::start(sandbox, contender)?;
-        let witness = cluster.lab().witness(VIP)?;
-        let plan = ProbePlan { target: TARGET.into(), interval: pace(contender, fault), timeout: TIMEOUT };
+        let witness = cluster.lab().witness(target.ip())?;
+        let plan = ProbePlan { target, interval: trial.pace(), timeout: TIMEOUT };
         let prober = cluster.lab().prober(plan)?;
         let stage = Self { prober, witness, cluster };
         let lab = stage.cluster.lab();
@@ -59,12 +58,18 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Lets time pass; returns the longest time that the client went without an answer in its last second.
-    pub(crate) fn noise(&self, before: Duration) -> Duration {
-        pause(before);
+    /// Listens to the client's noise, then waits until so much of the holder's interval has passed; returns the
+    /// longest time that the client went without an answer meanwhile.
+    pub(crate) fn noise(&self, contender: &Contender, shift: Duration) -> Result<Duration, Box<dyn Error>> {
         let since = Instant::now();
         pause(NOISE);
-        self.prober.gap(since)
+        let lab = self.cluster.lab();
+        if contender.kind != Kind::Post {
+            // Its nodes speak to each other alone.
+            await_beat(lab.machine("web1")?, lab.machine(HOLDER)?, contender.interval * 3)?;
+        }
+        pause(shift);
+        Ok(self.prober.gap(since))
     }
 
     /// Begins to measure.
@@ -128,18 +133,6 @@ impl Stage {
         let Some(since) = Instant::now().checked_sub(CALM) else { return false };
         let answerers = self.witness.answerers(since);
         answerers.len() == 1 && answerers.iter().all(|name| wanted(name)) && self.prober.gap(since) < TIMEOUT
-    }
-}
-
-/// From one connection of the client to the next.
-fn pace(contender: &Contender, fault: Fault) -> Duration {
-    // The client remembers 60,000 exchanges, and all of a phase's are looked at.
-    if fault.watch(contender).most > Duration::from_secs(100) {
-        Duration::from_millis(20)
-    } else if contender.is_fast() {
-        Duration::from_millis(2)
-    } else {
-        Duration::from_millis(4)
     }
 }
 

@@ -1,4 +1,4 @@
-//! All runs, each in a process of its own that enters a sandbox; the contenders take turns.
+//! All runs, each in a process of its own that enters a sandbox.
 
 use std::env;
 use std::fs;
@@ -12,62 +12,86 @@ use std::time::{Duration, Instant};
 use chinthe::lab::{Sandbox, enter, holds_within, show_logs};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::contender::Contender;
-use crate::fault::{Fault, Watch};
 use crate::options::Options;
+use crate::plan::{self, Batch};
 use crate::record::{Broken, LeftOut, Phase, Report, Run};
+use crate::stage::pause;
+use crate::trial::Trial;
 use crate::{peers, run, table};
 
-/// The argument that makes the program one run; fault, contender and number follow.
+/// The argument that makes the program one run; the words of a [`Trial`] follow.
 pub(crate) const ARGUMENT: &str = "--run";
 
 /// The argument that makes it only try whether a sandbox can be entered.
 pub(crate) const PROBE: &str = "--probe";
 
-/// For a run beside its phases: to come up, and to end. More makes it broken.
-const BESIDE: Duration = Duration::from_secs(90);
+/// Labs that share the machine begin so much one after the other: none fails over while another does.
+const APART: Duration = Duration::from_millis(300);
 
 /// Output that is kept of a run that broke.
 const MOST_OUTPUT: u64 = 4 * 1024 * 1024;
 
-#[derive(Debug, Clone, Copy)]
-struct Job {
-    fault: Fault,
-    contender: Contender,
-    number: usize,
-}
-
 /// Runs everything that `options` ask for and that this machine has.
 pub(crate) fn sweep(options: &Options) -> Report {
     let mut report = Report { host: peers::host(), ..Report::default() };
-    let jobs = jobs(options, &mut report.left_out);
+    let batches = batches(options, &mut report.left_out);
     for LeftOut { what, why } in &report.left_out {
         println!("left out: {what}: {why}");
     }
-    println!("{} runs, about {} minutes", jobs.len(), minutes(&jobs, options.jobs));
-    let began = Instant::now();
-    let (queue, shared) = (Mutex::new(jobs.iter().enumerate()), Mutex::new(report));
-    // A function, so that the queue isn't locked for as long as a `while let` looks at what it found.
-    let next = || locked(&queue).next();
-    thread::scope(|scope| {
-        for _ in 0..options.jobs {
-            scope.spawn(|| {
-                while let Some((position, job)) = next() {
-                    let outcome = perform(job);
-                    let mut report = locked(&shared);
-                    print!("[{:4}/{}] ", position + 1, jobs.len());
-                    note(&mut report, job, outcome);
-                    report.rows = table::summaries(&report.runs);
-                    report.took_s = began.elapsed().as_secs_f64();
-                    // Whatever ends the benchmark early, what was measured until then is there.
-                    if let Err(e) = write(&report, &options.output) {
-                        eprintln!("error: {}: {e}", options.output.display());
+    let trials = batches.iter().map(|batch| batch.trials.len()).sum();
+    println!("{trials} runs, about {:.0} minutes", (plan::estimate(&batches).as_secs_f64() / 60.0).ceil());
+    if options.longest < Duration::MAX {
+        println!("no fault lasts longer than {} s", options.longest.as_secs());
+    }
+    let mut course = Course { options, began: Instant::now(), trials, made: 0, report };
+    for batch in &batches {
+        course = course.make(batch);
+    }
+    course.report
+}
+
+/// All runs, so far.
+struct Course<'a> {
+    options: &'a Options,
+    began: Instant,
+    /// How many there will be, and how many have been made.
+    trials: usize,
+    made: usize,
+    report: Report,
+}
+
+impl Course<'_> {
+    /// Makes those of one batch.
+    fn make(self, batch: &Batch) -> Self {
+        let (queue, shared) = (Mutex::new(batch.trials.iter()), Mutex::new(self));
+        // A function, so that the queue isn't locked for as long as a `while let` looks at what it found.
+        let next = || locked(&queue).next();
+        thread::scope(|scope| {
+            for place in 0..batch.at_a_time.min(batch.trials.len()) {
+                let (next, shared) = (&next, &shared);
+                scope.spawn(move || {
+                    pause(APART * place as u32);
+                    while let Some(trial) = next() {
+                        let outcome = perform(trial);
+                        locked(shared).note(trial, outcome);
                     }
-                }
-            });
+                });
+            }
+        });
+        shared.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&mut self, trial: &Trial, outcome: Result<Run, String>) {
+        self.made += 1;
+        print!("[{:4}/{}] ", self.made, self.trials);
+        note(&mut self.report, trial, outcome);
+        self.report.rows = table::summaries(&self.report.runs);
+        self.report.took_s = self.began.elapsed().as_secs_f64();
+        // Whatever ends the benchmark early, what was measured until then is there.
+        if let Err(e) = write(&self.report, &self.options.output) {
+            eprintln!("error: {}: {e}", self.options.output.display());
         }
-    });
-    shared.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What the process does that tries.
@@ -79,18 +103,17 @@ pub(crate) fn probe() -> ExitCode {
 }
 
 /// What one run's process does.
-pub(crate) fn one(fault: &str, contender: &str, number: &str) -> ExitCode {
+pub(crate) fn one(words: [&str; 4]) -> ExitCode {
     // Whoever kills the benchmark kills its runs; each lab follows its run by itself.
     if set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
         return ExitCode::FAILURE;
     }
-    let job = Fault::named(fault).zip(Contender::named(contender)).zip(number.parse().ok());
-    let Some(((fault, contender), number)) = job else {
-        eprintln!("error: there is no run `{fault} {contender} {number}`");
+    let Some(trial) = Trial::read(words) else {
+        eprintln!("error: there is no run `{}`", words.join(" "));
         return ExitCode::FAILURE;
     };
     let inside = |sandbox: Sandbox| {
-        let outcome = run::run(sandbox, fault, &contender, number)
+        let outcome = run::run(sandbox, &trial)
             .and_then(|run| serde_json::to_string(&run).map_err(Into::into))
             .map(|line| println!("{line}"));
         let Err(e) = outcome else { return 0 };
@@ -111,9 +134,8 @@ fn write(report: &Report, to: &Path) -> io::Result<()> {
     writeln!(file)
 }
 
-/// Every row as often as asked for; each round tries every fault on every contender, so that a machine that is busy
-/// for a while is so for all of them.
-fn jobs(options: &Options, left_out: &mut Vec<LeftOut>) -> Vec<Job> {
+/// What can be tried on this machine of what was asked for.
+fn batches(options: &Options, left_out: &mut Vec<LeftOut>) -> Vec<Batch> {
     if let Some(why) = peers::missing_for_all() {
         left_out.extend(
             options
@@ -137,29 +159,11 @@ fn jobs(options: &Options, left_out: &mut Vec<LeftOut>) -> Vec<Job> {
             None => faults.push(*fault),
         }
     }
-    let mut jobs = Vec::new();
-    for number in 0..options.runs {
-        for &fault in &faults {
-            let suffering = contenders.iter().filter(|contender| contender.suffers(fault));
-            jobs.extend(suffering.map(|&contender| Job { fault, contender, number }));
-        }
-    }
-    jobs
+    plan::plan(options, &faults, &contenders)
 }
 
-/// How long it takes at best, rounded up.
-fn minutes(jobs: &[Job], at_a_time: usize) -> u64 {
-    let least = |watch: Watch| watch.least.as_secs_f64();
-    let time = |job: &Job| {
-        let end = job.fault.watch_of_the_end(&job.contender).map_or(0.0, least);
-        // To come up, to listen to the noise, and to go home.
-        least(job.fault.watch(&job.contender)) + end + 3.0 + 3.0 * job.contender.interval.as_secs_f64()
-    };
-    (jobs.iter().map(time).sum::<f64>() / at_a_time as f64 / 60.0).ceil() as u64
-}
-
-fn note(report: &mut Report, job: &Job, outcome: Result<Run, String>) {
-    let name = format!("{} {}", job.fault.name(), job.contender.name);
+fn note(report: &mut Report, trial: &Trial, outcome: Result<Run, String>) {
+    let name = format!("{} {}", trial.fault.name(), trial.contender.name);
     match outcome {
         Ok(run) => {
             let phase = |phase: &Phase| {
@@ -180,17 +184,18 @@ fn note(report: &mut Report, job: &Job, outcome: Result<Run, String>) {
         }
         Err(error) => {
             println!("{name}: broken: {error}");
-            let (fault, contender) = (job.fault.name().into(), job.contender.name.into());
-            report.broken.push(Broken { fault, contender, run: job.number, error });
+            let (fault, contender) = (trial.fault.name().into(), trial.contender.name.into());
+            report.broken.push(Broken { fault, contender, run: trial.number, error });
         }
     }
 }
 
-fn perform(job: &Job) -> Result<Run, String> {
+fn perform(trial: &Trial) -> Result<Run, String> {
     let (heard, speak) = io::pipe().map_err(|e| e.to_string())?;
     let mut command = Command::new(env::current_exe().map_err(|e| e.to_string())?);
     command
-        .args([ARGUMENT, job.fault.name(), job.contender.name, &job.number.to_string()])
+        .arg(ARGUMENT)
+        .args(trial.words())
         .env("PATH", peers::path())
         .stdin(Stdio::null())
         .stdout(speak.try_clone().map_err(|e| e.to_string())?)
@@ -204,9 +209,7 @@ fn perform(job: &Job) -> Result<Run, String> {
         let _ = io::copy(&mut heard, &mut io::sink());
         String::from_utf8_lossy(&output).into_owned()
     });
-    let most = |watch: Watch| watch.most;
-    let end = job.fault.watch_of_the_end(&job.contender).map_or(Duration::ZERO, most);
-    let ended = finish(&mut child, job.fault.watch(&job.contender).most + end + BESIDE);
+    let ended = finish(&mut child, trial.deadline());
     let output = listener.join().unwrap_or_default();
     if !ended {
         return Err(format!("{output}\nkilled, since it didn't end"));

@@ -1,0 +1,54 @@
+//! In which order all runs are made, and which of them at the same time.
+
+use std::time::Duration;
+
+use crate::contender::Contender;
+use crate::fault::Fault;
+use crate::options::Options;
+use crate::trial::Trial;
+
+/// Runs that are made together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) trials: Vec<Trial>,
+    /// So many at a time.
+    pub(crate) at_a_time: usize,
+}
+
+impl Batch {
+    fn estimate(&self) -> Duration {
+        let each = || self.trials.iter().map(Trial::estimate);
+        let longest = each().max().unwrap_or_default();
+        longest.max(each().sum::<Duration>() / self.at_a_time.max(1) as u32)
+    }
+}
+
+/// Labs that share the machine at most: more would be measured waiting for each other.
+const MOST_TOGETHER: usize = 20;
+
+/// Every row as often as asked for; each round tries every fault on every contender, so that a machine that is busy
+/// for a while is so for all of them.
+pub(crate) fn plan(options: &Options, faults: &[Fault], contenders: &[Contender]) -> Vec<Batch> {
+    (0..options.runs).flat_map(|number| round(options, faults, contenders, number)).collect()
+}
+
+fn round(options: &Options, faults: &[Fault], contenders: &[Contender], number: usize) -> Vec<Batch> {
+    let trials: Vec<Trial> = faults
+        .iter()
+        .flat_map(|&fault| contenders.iter().map(move |&contender| (fault, contender)))
+        .filter(|(fault, contender)| contender.suffers(*fault))
+        .map(|(fault, contender)| Trial { fault, contender, number, longest: options.longest })
+        .collect();
+    let sharing = |with: Option<Fault>, at_a_time: usize| {
+        let trials = trials.iter().filter(|trial| trial.shares() == with).copied().collect();
+        Batch { trials, at_a_time }
+    };
+    let alone = sharing(None, options.jobs);
+    let together = crate::fault::FAULTS.map(|fault| sharing(Some(fault), MOST_TOGETHER));
+    [alone].into_iter().chain(together).filter(|batch| !batch.trials.is_empty()).collect()
+}
+
+/// How long all of it will take.
+pub(crate) fn estimate(batches: &[Batch]) -> Duration {
+    batches.iter().map(Batch::estimate).sum()
+}
