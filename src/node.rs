@@ -18,6 +18,7 @@ mod snapshot;
 mod start;
 mod targets;
 mod throttle;
+mod tracks;
 mod watchdog;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use chinthe::config;
 use chinthe::core::Cause;
-use chinthe::telemetry::{Exposition, Layout, Metrics, Sample, VOCABULARY, VipLayout, VipSample};
+use chinthe::telemetry::{
+    Exposition, Layout, Metrics, Sample, TrackSample, VOCABULARY, VipLayout, VipSample,
+};
 
 const README: &str = include_str!("../README.md");
 
@@ -111,7 +113,8 @@ fn the_table_of_metrics_is_what_a_scrape_shows() {
         ..Layout::default()
     };
     // What only exists while there is somebody to name.
-    let vip = VipSample { holder: Some("e".to_owned()), ..VipSample::default() };
+    let tracks = vec![TrackSample::default()];
+    let vip = VipSample { holder: Some("e".to_owned()), tracks, ..VipSample::default() };
     let heard = vec![("f".to_owned(), Duration::ZERO)];
     let admin_requests = vec![("/", 200, 0)];
     let sample = Sample { vips: vec![vip], heard, admin_requests, ..Sample::default() };

@@ -33,6 +33,8 @@ pub struct Settings {
     pub witness: bool,
     /// How many other nodes the configuration names: once all of them have been heard, membership has settled.
     pub expected_peers: usize,
+    /// Among more other nodes than this, those from which nobody waits for anything advertise less often; at least 1.
+    pub crowd: usize,
     /// In the file's order.
     pub vips: Vec<VipSettings>,
     /// In the file's order.

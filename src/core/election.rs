@@ -316,6 +316,18 @@ impl Election {
         }
     }
 
+    /// Whether nobody waits for this node's word on the VIP: somebody else holds it, and is heard; or this node is no
+    /// candidate.
+    pub(super) fn is_quiet(&self) -> bool {
+        match &self.state {
+            State::Initialize | State::Backup(Watch::Following { .. }) => true,
+            State::Backup(
+                Watch::Suspecting(_) | Watch::Vacated { .. } | Watch::Asking(_) | Watch::Claiming { .. },
+            )
+            | State::Active(_) => false,
+        }
+    }
+
     fn suspects(&self) -> bool {
         matches!(&self.state, State::Backup(Watch::Suspecting(suspicion)) if suspicion.holder().is_some())
     }

@@ -35,10 +35,12 @@ pub struct Members {
 /// One other node.
 #[derive(Debug, Clone)]
 pub struct Member {
-    name: String,
     address: IpAddr,
     boot: Boot,
     heard_at: Time,
+    /// What follows from when it was last heard, worked out once: it is asked for far more often than it changes.
+    suspect_at: Time,
+    dead_at: Time,
     /// When its latest word came: what it says was so then.
     said_at: Time,
     latest: Advertisement,
@@ -97,7 +99,7 @@ impl Members {
             losses = known.losses;
             if advertisement.sequence <= known.latest.sequence {
                 // Late or by a second path: it proves life, but says nothing new.
-                known.heard_at = known.heard_at.max(now);
+                known.speaks(now);
                 return false;
             }
             resigned = std::mem::take(&mut known.resigned);
@@ -111,18 +113,19 @@ impl Members {
                 part.state = VipState::Backup;
             }
         }
-        let name = advertisement.name.clone();
-        let member = Member {
-            name,
+        let mut member = Member {
             address,
             boot,
             heard_at: now,
+            suspect_at: now,
+            dead_at: now,
             said_at: now,
             latest: advertisement,
             losses,
             resigned,
             buried: false,
         };
+        member.speaks(now);
         let before = self.members.insert(id, member);
         if before.is_none_or(|before| self.members[&id].differs(&before)) {
             self.revision += 1;
@@ -314,7 +317,7 @@ impl Members {
 impl Member {
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.latest.name
     }
 
     /// The address it speaks from.
@@ -363,12 +366,19 @@ impl Member {
 
     /// From when on its silence is suspect.
     pub fn suspect_at(&self) -> Time {
-        self.heard_at + self.latest.interval * SUSPECT_HALF_INTERVALS / 2
+        self.suspect_at
+    }
+
+    /// Whatever it says, it is alive.
+    fn speaks(&mut self, now: Time) {
+        self.heard_at = self.heard_at.max(now);
+        self.suspect_at = self.heard_at + self.latest.interval * SUSPECT_HALF_INTERVALS / 2;
+        self.dead_at = self.heard_at + self.latest.interval * DEAD_INTERVALS;
     }
 
     /// Whether it has been heard lately enough to be believed.
     pub fn is_fresh(&self, now: Time) -> bool {
-        !self.latest.leaving && !self.buried && now < self.suspect_at()
+        !self.latest.leaving && !self.buried && now < self.suspect_at
     }
 
     /// How it is doing.
@@ -377,9 +387,9 @@ impl Member {
             MemberState::Left
         } else if self.buried {
             MemberState::Dead
-        } else if now < self.suspect_at() {
+        } else if now < self.suspect_at {
             MemberState::Alive
-        } else if now.since(self.heard_at) < self.dead_after() {
+        } else if now < self.dead_at {
             MemberState::Suspect
         } else {
             MemberState::Dead
@@ -392,9 +402,5 @@ impl Member {
         (self.boot, self.address, self.buried) != (before.boot, before.address, before.buried)
             || (now.leaving, now.config, &now.vips) != (then.leaving, then.config, &then.vips)
             || (&now.name, &now.version) != (&then.name, &then.version)
-    }
-
-    fn dead_after(&self) -> Duration {
-        self.latest.interval * DEAD_INTERVALS
     }
 }

@@ -9,10 +9,11 @@
 //! `service` (which backends may be used), `priority` (weights), `member` with `loss` (who has been heard, and how
 //! well), `readiness` (may this node hold anything yet), `reach` (do others reach more backends), `administration`
 //! (what operators say), `placement` (who stands first among equals), `damping` (hand-backs that repeat), `quorum`
-//! (a majority's grants), `election` with `suspicion` (one per VIP) and `outbox` (what must arrive). `hearing`,
-//! `standing` and `majority` are the parts of `Core` itself that bring them together.
+//! (a majority's grants), `election` with `suspicion` (one per VIP) and `outbox` (what must arrive). `advertising`,
+//! `hearing`, `standing` and `majority` are the parts of `Core` itself that bring them together.
 
 mod administration;
+mod advertising;
 pub mod balance;
 mod contract;
 mod damping;
@@ -73,6 +74,8 @@ const INTERVAL_WITHOUT_VIPS: Duration = Duration::from_secs(1);
 pub struct Core {
     settings: Settings,
     interval: Duration,
+    /// How long after its last regular word this node speaks again, as it has told the others.
+    cadence: Duration,
     members: Members,
     elections: Vec<Election>,
     /// Where a majority has to agree.
@@ -118,6 +121,7 @@ impl Core {
         let services: Vec<Service> = settings.services.iter().map(Service::new).collect();
         Self {
             interval,
+            cadence: interval,
             members: Members::default(),
             elections: elections.collect(),
             quorum: settings.majority_of.map(|nodes| {
@@ -211,11 +215,6 @@ impl Core {
             Input::Deadline => {}
         }
         self.settle(now);
-    }
-
-    /// Something to tell a newcomer, out of turn.
-    pub fn introduce(&mut self, now: Time) -> Advertisement {
-        self.beat(now)
     }
 
     /// What is to be done next, in order; `None` when there is nothing.
@@ -376,60 +375,6 @@ impl Core {
             self.outputs.push_back(Output::Send { to, message: Message::Resignation(resignation) });
         }
         self.advertise_if_due(now);
-    }
-
-    fn advertise_if_due(&mut self, now: Time) {
-        if now >= self.advertise_at {
-            self.advertise_now = true;
-        }
-        // With every beacon, so that the hold ends before the fence that the beacon keeps open.
-        if self.advertise_now || now >= self.feed_at {
-            self.feed_at = now + FEED;
-            for (vip, election) in self.elections.iter().enumerate() {
-                if election.hold_until().is_some() {
-                    let until = self.grants(vip, now).bound(now + hold_time(self.interval));
-                    self.outputs.push_back(Output::Hold { vip, until, term: election.term() });
-                }
-            }
-        }
-        if std::mem::take(&mut self.advertise_now) {
-            if self.may_beacon(now) {
-                self.fence_fed_at = now;
-            }
-            let advertisement = self.beat(now);
-            self.outputs.push_back(Output::Advertise(advertisement));
-            // A regular beat, whatever is said in between; a late one isn't made up for.
-            while self.advertise_at <= now {
-                self.advertise_at = (self.advertise_at + self.interval).max(now + self.interval / 2);
-            }
-        }
-    }
-
-    /// What is told to everybody.
-    fn beat(&mut self, now: Time) -> Advertisement {
-        self.beats += 1;
-        Advertisement { beat: Some(self.beats), ..self.advertisement(now) }
-    }
-
-    fn advertisement(&mut self, now: Time) -> Advertisement {
-        self.sequence += 1;
-        if let Some(quorum) = &mut self.quorum {
-            quorum.advertised(self.sequence, now);
-        }
-        let vips = (0..self.elections.len())
-            .map(|vip| self.elections[vip].advertisement(&self.surroundings(vip, now)));
-        Advertisement {
-            sequence: self.sequence,
-            beat: None,
-            name: self.settings.name.clone(),
-            version: self.settings.version.clone(),
-            config: self.settings.config,
-            interval: self.interval,
-            leaving: self.leaving && self.elections.iter().all(|e| e.state() != VipState::Active),
-            guard: self.guard,
-            vips: vips.collect(),
-            heard: self.members.heard(now),
-        }
     }
 
     fn surroundings(&self, vip: usize, now: Time) -> Surroundings<'_> {

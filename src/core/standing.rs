@@ -8,7 +8,7 @@ use super::election::Election;
 use super::health::Health;
 use super::message::MemberId;
 use super::placement::{Placement, Share, place, relieved_by};
-use super::priority::{Standing, standing};
+use super::priority::{Contribution, Standing, standing};
 use super::service::{Administered, Service};
 use super::time::Time;
 use super::transition::{Verdict, VipState};
@@ -17,19 +17,25 @@ use super::transition::{Verdict, VipState};
 const HEARSAY: Duration = Duration::from_millis(500);
 
 impl Core {
-    pub(super) fn standing(&mut self, vip: usize, now: Time) -> Standing {
-        let settings = &self.settings.vips[vip];
-        let contributions = settings.track.iter().map(|(tracked, weight)| {
-            weight.contribution(match tracked {
+    /// What each thing that a VIP tracks does to this node's candidacy now, in the file's order.
+    pub fn contributions(&self, vip: usize) -> impl Iterator<Item = (Tracked, Contribution)> {
+        let track = self.settings.vips.get(vip).map_or(&[][..], |settings| &settings.track);
+        track.iter().map(|(tracked, weight)| {
+            let well = match tracked {
                 Tracked::Service(index) => self.services.get(*index).and_then(Service::well),
                 Tracked::Check(index) => match self.checks.get(*index).map(Health::verdict) {
                     None | Some(Verdict::Unknown) => None,
                     Some(Verdict::Up) => Some(true),
                     Some(Verdict::Down) => Some(false),
                 },
-            })
-        });
-        let mut standing = standing(settings.base_priority, contributions);
+            };
+            (*tracked, weight.contribution(well))
+        })
+    }
+
+    pub(super) fn standing(&mut self, vip: usize, now: Time) -> Standing {
+        let contributions = self.contributions(vip).map(|(_, contribution)| contribution);
+        let mut standing = standing(self.settings.vips[vip].base_priority, contributions);
         let better = self.better_peer(vip, now);
         let patience = self.patience(vip);
         self.reach[vip].update(better.is_some(), patience, now);

@@ -136,6 +136,8 @@ pub enum Report {
     Announced {
         /// Index of the VIP.
         vip: usize,
+        /// How many of its addresses couldn't be announced, by IP version: 4, then 6.
+        failed: [u32; 2],
         /// For the first time since it was taken: the takeover is complete.
         first: bool,
     },

@@ -142,7 +142,9 @@ mod tests {
     #[test]
     fn what_can_wait_wakes_nobody_until_there_is_much_of_it() {
         let (sender, mailbox) = mailbox().unwrap();
-        let counted = || Event::Gossip(gossip::News::Counted { received: 1, sent: 1 });
+        let counted = || {
+            Event::Gossip(gossip::News::Counted { received: 1, sent: 1, bytes_received: 1, bytes_sent: 1 })
+        };
         let woken = || rustix::io::read(&*mailbox.wake, &mut [0; 8]).is_ok();
         for _ in 0..WAITING {
             sender.tell(counted());

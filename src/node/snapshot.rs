@@ -5,12 +5,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
+use super::tracks::tracks;
 use crate::admin::administration::{self, Words};
 use crate::admin::{RequestCounts, status};
 use crate::config::{self, Config, Identity};
 use crate::core::{self, Core, MemberId, MemberState, Time, VipState};
 use crate::proxy::{self, ConnectFailure, Counters, Rejection};
-use crate::telemetry::{self, BackendSample, FailoverTrace, ProxySample, Sample, ServiceSample, VipSample};
+use crate::telemetry::{
+    self, BackendSample, FailoverTrace, ProxySample, Sample, ServiceSample, TrackSample, VipSample,
+};
 use crate::wire::member_id;
 
 /// The driver's state at one moment.
@@ -41,6 +44,7 @@ pub(super) struct Snapshot {
 pub(super) struct VipSnapshot {
     pub(super) shown: status::Vip,
     pub(super) address_present: bool,
+    pub(super) tracks: Vec<TrackSample>,
 }
 
 /// One backend.
@@ -112,7 +116,11 @@ pub(super) fn take(
             .iter()
             .zip(vips)
             .enumerate()
-            .map(|(at, (vip, facts))| self::vip(core, at, vip, identity, facts, now))
+            .map(|(at, (vip, facts))| VipSnapshot {
+                shown: self::vip(core, at, vip, identity, facts, now),
+                address_present: facts.address_present,
+                tracks: tracks(core, at, config),
+            })
             .collect(),
         services: services.collect(),
         words: words(core, identity, now),
@@ -195,6 +203,7 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
         address_present: vip.address_present,
         base_priority: vip.shown.base_priority,
         effective_priority: vip.shown.effective_priority,
+        tracks: vip.tracks.clone(),
         grants: vip.shown.grants.as_ref().map_or(0, |grants| grants.granted_by.len() as u64),
         damped: vip.shown.damped.len() as u64,
     });
@@ -353,7 +362,7 @@ fn vip(
     identity: &Identity,
     facts: &VipFacts,
     now: Time,
-) -> VipSnapshot {
+) -> status::Vip {
     let election = &core.elections()[at];
     let standing = election.standing();
     let mut candidates = vec![status::Candidate {
@@ -389,7 +398,7 @@ fn vip(
             Some((member.name().to_owned(), until.since(now).as_secs() + 1))
         })
         .collect();
-    let shown = status::Vip {
+    status::Vip {
         name: vip.name.clone(),
         addresses: vip.addresses.iter().map(address).collect(),
         interface: vip.interface.on(&identity.name).cloned().unwrap_or_default(),
@@ -405,8 +414,7 @@ fn vip(
         damped,
         traceparent: facts.failover.map(|failover| failover.traceparent()),
         candidates,
-    };
-    VipSnapshot { shown, address_present: facts.address_present }
+    }
 }
 
 fn backends(

@@ -27,6 +27,8 @@ use super::RunError;
 
 /// How long a starting node waits for what the others know of the backends and from operators.
 const SYNC_PATIENCE: Duration = Duration::from_secs(2);
+/// With more other nodes than this, those from which nobody waits for anything advertise less often.
+const CROWD: usize = 10;
 
 /// Everything that can fail has been done.
 pub(super) struct Prepared {
@@ -317,6 +319,7 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         majority_of: config.cluster.quorum.majority_of(),
         witness: config.cluster.witness.contains(&identity.name),
         expected_peers: others.len() + names,
+        crowd: CROWD,
         vips: config.vips.iter().map(vip).collect(),
         services: config.services.iter().map(service).collect(),
         checks: config.checks.iter().map(|check| (check.rise, check.fall)).collect(),

@@ -92,6 +92,10 @@ pub enum News {
         received: u64,
         /// Sealed and sent.
         sent: u64,
+        /// The bytes of those, sealed.
+        bytes_received: u64,
+        /// And of these.
+        bytes_sent: u64,
     },
     /// A datagram was refused; [`Reject::Malformed`] when it opened and is no message.
     Rejected(Reject),

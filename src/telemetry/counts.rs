@@ -1,7 +1,8 @@
 //! What is counted here because it happens rarely: numbers that one thread changes and a scrape reads.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::families::{
     ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, FAILOVER_BOUNDS, MESSAGE_REJECTIONS,
@@ -49,6 +50,36 @@ fn milliseconds() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// How long something that comes and goes has lasted, all in all.
+#[derive(Debug, Default)]
+pub(super) struct Stretches(Mutex<Stretched>);
+
+#[derive(Debug, Default)]
+struct Stretched {
+    ended: Duration,
+    begun: Option<Instant>,
+}
+
+impl Stretches {
+    /// It lasts from now on, or it doesn't.
+    pub(super) fn set(&self, lasts: bool) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (all.begun, lasts) {
+            (None, true) => all.begun = Some(Instant::now()),
+            (Some(begun), false) => {
+                all.ended += begun.elapsed();
+                all.begun = None;
+            }
+            (Some(_), true) | (None, false) => {}
+        }
+    }
+
+    pub(super) fn get(&self) -> Duration {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.ended + all.begun.map_or(Duration::ZERO, |begun| begun.elapsed())
+    }
+}
+
 /// A part of a takeover that is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -84,6 +115,7 @@ pub(super) struct VipCounts {
     pub(super) released: Count,
     pub(super) conflicts: [Count; CONFLICT_SOURCES.len()],
     pub(super) announcements: [Count; ANNOUNCEMENT_KINDS.len()],
+    pub(super) announcement_errors: Count,
     /// Addresses that somebody else removed and that were added again.
     pub(super) restored: Count,
     /// By phase, in the order of [`Phase::ALL`].
@@ -99,6 +131,7 @@ impl VipCounts {
             released: Count::default(),
             conflicts: Default::default(),
             announcements: Default::default(),
+            announcement_errors: Count::default(),
             restored: Count::default(),
             failover: std::array::from_fn(|_| Histogram::new(FAILOVER_BOUNDS)),
             term: AtomicU32::new(0),
@@ -127,6 +160,7 @@ pub(super) struct BackendCounts {
     /// By the verdict come to, in the order of [`Verdict::ALL`].
     pub(super) transitions: [Count; Verdict::ALL.len()],
     pub(super) since: Moment,
+    pub(super) down: Stretches,
     /// By what came of them, in the order of [`CHECK_RESULTS`].
     pub(super) checks: [Count; CHECK_RESULTS.len()],
     /// Nanoseconds.
@@ -138,6 +172,7 @@ impl BackendCounts {
         Self {
             transitions: Default::default(),
             since: Moment::now(),
+            down: Stretches::default(),
             checks: Default::default(),
             check_duration: AtomicU64::new(0),
         }
@@ -151,4 +186,6 @@ pub(super) struct MessageCounts {
     pub(super) passed: [[Count; Direction::ALL.len()]; Channel::ALL.len()],
     /// By channel, and by reason in the order of [`MESSAGE_REJECTIONS`].
     pub(super) rejected: [[Count; MESSAGE_REJECTIONS.len()]; Channel::ALL.len()],
+    /// Gossip's, by direction.
+    pub(super) gossip_bytes: [Count; Direction::ALL.len()],
 }

@@ -173,6 +173,11 @@ pub(super) const VIP_PRIORITY: Family = Family::gauge(
     &["vip", "kind"],
     "This node's priority for the VIP: as configured (base) and with all weights (effective).",
 );
+pub(super) const VIP_TRACK_WEIGHT: Family = Family::gauge(
+    "chinthe_vip_track_weight",
+    &["vip", "kind", "tracked"],
+    "What a tracked service or check adds to this node's priority now; 0 where it only decides on eligibility.",
+);
 pub(super) const VIP_GRANTS: Family = Family::gauge(
     "chinthe_vip_grants",
     &["vip"],
@@ -197,6 +202,11 @@ pub(super) const VIP_ANNOUNCEMENTS: Family = Family::counter(
     "chinthe_vip_announcements_total",
     &["vip", "kind"],
     "Gratuitous ARP packets and unsolicited neighbour advertisements sent.",
+);
+pub(super) const VIP_ANNOUNCEMENT_ERRORS: Family = Family::counter(
+    "chinthe_vip_announcement_errors_total",
+    &["vip"],
+    "Announcements of the VIP's addresses that couldn't be sent.",
 );
 pub(super) const VIP_RESTORED: Family = Family::counter(
     "chinthe_vip_addresses_restored_total",
@@ -248,6 +258,11 @@ pub(super) const BACKEND_SINCE: Family = Family::gauge(
     "chinthe_backend_last_transition_timestamp_seconds",
     &["service", "backend"],
     "When this node's verdict on the backend last changed, or the daemon started.",
+);
+pub(super) const BACKEND_DOWNTIME: Family = Family::counter(
+    "chinthe_backend_downtime_seconds_total",
+    &["service", "backend"],
+    "For how long this node's verdict on the backend has been down, all in all.",
 );
 pub(super) const BACKEND_CHECKS: Family = Family::counter(
     "chinthe_backend_checks_total",
@@ -346,6 +361,17 @@ pub(super) const PEER_REJECTED: Family = Family::counter(
     "Messages dropped before or after they were opened.",
 );
 
+pub(super) const GOSSIP_BYTES: Family = Family::counter(
+    "chinthe_gossip_bytes_total",
+    &["direction"],
+    "Bytes of gossip sent to other nodes, and accepted from them, sealed, without headers of UDP.",
+);
+pub(super) const GOSSIP_CONVERGENCE: Family = Family::histogram(
+    "chinthe_gossip_convergence_seconds",
+    &[],
+    "How long operators' words from other nodes took to get here, by both nodes' clocks: as exact as these agree.",
+);
+
 pub(super) const PROCESS_CPU: Family =
     Family::counter("process_cpu_seconds_total", &[], "Total user and system CPU time spent in seconds.");
 pub(super) const PROCESS_FDS: Family =
@@ -400,6 +426,9 @@ pub(super) const MESSAGE_REJECTIONS: [&str; 15] = [
 /// an expired lease seconds, and VRRP's own timers 3.6 s.
 pub(super) const FAILOVER_BOUNDS: &[f64] =
     &[0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0];
+/// Upper bounds of gossip's convergence, in seconds: what is new is told to everybody at once, else by rounds.
+pub(super) const CONVERGENCE_BOUNDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Upper bounds of the control loop's lateness, in seconds: a timer is exact to tenths of a millisecond, 15 ms are
 /// a stall at the usual interval, and whole seconds are a host that was paused.
 pub(super) const LATENESS_BOUNDS: &[f64] =

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::counts::{BackendCounts, Count, MessageCounts, Phase, ServiceCounts, VipCounts};
 use super::exposition::{Exposition, Page};
 use super::families::{
-    ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, LATENESS_BOUNDS, MESSAGE_REJECTIONS,
+    ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, CONVERGENCE_BOUNDS, LATENESS_BOUNDS,
+    MESSAGE_REJECTIONS,
 };
 use super::histogram::Histogram;
 use super::sample::Sample;
@@ -114,6 +115,8 @@ pub struct Metrics {
     /// Other members' changes, by the state entered, in the order of [`MemberState::ALL`].
     pub(super) members: [Count; MemberState::ALL.len()],
     pub(super) messages: MessageCounts,
+    /// How old operators' words from elsewhere were when they came.
+    pub(super) convergence: Histogram,
     pub(super) stalls: Count,
     pub(super) lateness: Histogram,
 }
@@ -130,6 +133,7 @@ impl Metrics {
                 .collect(),
             members: Default::default(),
             messages: MessageCounts::default(),
+            convergence: Histogram::new(CONVERGENCE_BOUNDS),
             stalls: Count::default(),
             lateness: Histogram::new(LATENESS_BOUNDS),
             layout,
@@ -165,6 +169,12 @@ impl Metrics {
         add(&vip.announcements, &ANNOUNCEMENT_KINDS, kind, n);
     }
 
+    /// Counts `n` announcements of VIP number `vip` that couldn't be sent.
+    pub fn announcement_failed(&self, vip: usize, n: u64) {
+        let Some(vip) = self.vips.get(vip) else { return };
+        vip.announcement_errors.add(n);
+    }
+
     /// Counts an address of VIP number `vip` that somebody else removed and that was added again.
     pub fn address_restored(&self, vip: usize) {
         let Some(vip) = self.vips.get(vip) else { return };
@@ -197,6 +207,7 @@ impl Metrics {
         let Some(backend) = self.backend_counts(service, backend) else { return };
         backend.transitions[to as usize].add(1);
         backend.since.is_now();
+        backend.down.set(to == Verdict::Down);
     }
 
     /// Counts a probe of a backend: how long the answer took, or why there was none, which is one of `refused`,
@@ -228,6 +239,16 @@ impl Metrics {
     /// Counts several messages.
     pub fn messages(&self, channel: Channel, direction: Direction, count: u64) {
         self.messages.passed[channel as usize][direction as usize].add(count);
+    }
+
+    /// Counts bytes of gossip, sealed.
+    pub fn gossip_bytes(&self, direction: Direction, count: u64) {
+        self.messages.gossip_bytes[direction as usize].add(count);
+    }
+
+    /// Counts an operator's word from another node, so long after it was said.
+    pub fn converged(&self, after: Duration) {
+        self.convergence.observe(after, None);
     }
 
     /// Counts messages dropped. `reason` is one of the envelope's, as in `wire::seal::Reject`, or for gossip

@@ -26,7 +26,7 @@ pub use event::{Event, VOCABULARY};
 pub use exposition::Exposition;
 pub use metrics::{Channel, Direction, Layout, Metrics, REVISION, VERSION, VipLayout};
 pub use record::Record;
-pub use sample::{BackendSample, Durations, ProxySample, Sample, ServiceSample, VipSample};
+pub use sample::{BackendSample, Durations, ProxySample, Sample, ServiceSample, TrackSample, VipSample};
 pub use spans::{Part, Tracing, TracingError};
 pub use trace_id::{FailoverTrace, SpanId, TraceId};
 pub use transition::{milliseconds, tell_failover, tell_transition};

@@ -73,10 +73,23 @@ pub struct VipSample {
     pub base_priority: u8,
     /// The priority with all weights.
     pub effective_priority: u8,
+    /// What each thing that it tracks adds to the priority now.
+    pub tracks: Vec<TrackSample>,
     /// How many members grant it to this node now.
     pub grants: u64,
     /// How many members it isn't handed back to yet, since that would repeat.
     pub damped: u64,
+}
+
+/// Something that a VIP tracks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TrackSample {
+    /// `service` or `check`.
+    pub kind: &'static str,
+    /// Its name.
+    pub tracked: String,
+    /// What it adds to the priority now, possibly less than nothing.
+    pub weight: i32,
 }
 
 /// The proxy as a whole.

@@ -97,6 +97,11 @@ fn cluster(page: &mut Page, metrics: &Metrics, sample: &Sample) {
     for (member, heard) in &sample.heard {
         page.seconds(&families::MEMBER_HEARD, &[member], *heard);
     }
+    for direction in Direction::ALL {
+        let bytes = metrics.messages.gossip_bytes[direction as usize].get();
+        page.count(&families::GOSSIP_BYTES, &[direction.as_str()], bytes);
+    }
+    page.add_histogram(&families::GOSSIP_CONVERGENCE, &[], &metrics.convergence.observed());
     for channel in Channel::ALL {
         let label = channel.as_str();
         for direction in Direction::ALL {
@@ -120,6 +125,9 @@ fn vip(page: &mut Page, vip: &str, counts: &VipCounts, sample: &VipSample) {
     page.seconds(&families::VIP_SINCE, &[vip], sample.since);
     page.count(&families::VIP_PRIORITY, &[vip, "base"], sample.base_priority.into());
     page.count(&families::VIP_PRIORITY, &[vip, "effective"], sample.effective_priority.into());
+    for track in &sample.tracks {
+        page.add(&families::VIP_TRACK_WEIGHT, &[vip, track.kind, &track.tracked], track.weight.into());
+    }
     page.count(&families::VIP_GRANTS, &[vip], sample.grants);
     page.count(&families::VIP_DAMPED, &[vip], sample.damped);
     for to in VipState::ALL {
@@ -134,6 +142,7 @@ fn vip(page: &mut Page, vip: &str, counts: &VipCounts, sample: &VipSample) {
     for (kind, count) in ANNOUNCEMENT_KINDS.iter().zip(&counts.announcements) {
         page.count(&families::VIP_ANNOUNCEMENTS, &[vip, kind], count.get());
     }
+    page.count(&families::VIP_ANNOUNCEMENT_ERRORS, &[vip], counts.announcement_errors.get());
     page.count(&families::VIP_RESTORED, &[vip], counts.restored.get());
     for (phase, histogram) in Phase::ALL.into_iter().zip(&counts.failover) {
         page.add_histogram(&families::FAILOVER, &[vip, phase.as_str()], &histogram.observed());
@@ -208,6 +217,7 @@ fn backend(page: &mut Page, service: &str, backend: &str, counts: &BackendCounts
         page.count(&families::BACKEND_TRANSITIONS, &labels, counts.transitions[at].get());
     }
     page.seconds(&families::BACKEND_SINCE, &labels, counts.since.get());
+    page.seconds(&families::BACKEND_DOWNTIME, &labels, counts.down.get());
     for (result, count) in CHECK_RESULTS.iter().zip(&counts.checks) {
         page.count(&families::BACKEND_CHECKS, &[service, backend, result], count.get());
     }

@@ -57,6 +57,16 @@ fn out_after_three_back_after_two(sandbox: Sandbox) -> Outcome {
         is(&scene, "ha2", "web1", "up")
     })?;
     assert_eq!(good, 2, "probes until it was back");
+    let downtime = || -> Result<f64, Box<dyn std::error::Error>> {
+        let text = scene.node("ha2")?.metrics()?;
+        let series = |line: &&str| {
+            line.starts_with("chinthe_backend_downtime_seconds_total{") && line.contains("backend=\"web1\"")
+        };
+        Ok(text.lines().find(series).and_then(|line| line.rsplit(' ').next()).ok_or("no series")?.parse()?)
+    };
+    let down = downtime()?;
+    assert!(down > 0.0, "{down}");
+    assert_eq!(downtime()?.to_bits(), down.to_bits(), "it ended with the second good probe");
     Ok(())
 }
 

@@ -30,6 +30,9 @@ fn the_first_node_holds_it_at_103(sandbox: Sandbox) -> Outcome {
     assert_eq!(ha1.metric(&series("base"))?, Some(101.0));
     assert_eq!(ha1.metric(&series("effective"))?, Some(103.0));
     assert_eq!(ha2.metric(&series("effective"))?, Some(102.0));
+    let weights = ha1.metrics()?;
+    let weights: Vec<&str> = weights.lines().filter(|l| l.starts_with("chinthe_vip_track_weight{")).collect();
+    assert!(weights.len() == 1 && weights[0].ends_with(" 2"), "{weights:?}");
     for (node, active) in [(ha1, 1.0), (ha2, 0.0)] {
         assert_eq!(node.metric("chinthe_vip_active{vip=\"vi_1\"}")?, Some(active), "{}", node.name());
         assert_eq!(

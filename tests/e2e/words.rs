@@ -96,6 +96,12 @@ fn a_drain_holds_on_all(sandbox: Sandbox) -> Outcome {
 
     well(lab.node("ha3")?, &["drain", "myweb/web1"])?;
     lab.wait_for("all nodes to drain web1", TAKES_EFFECT, || all_show(&lab, "web1", "drain"))?;
+    for (node, heard) in [("ha1", 1.0), ("ha3", 0.0), ("ha5", 1.0)] {
+        let node = lab.node(node)?;
+        assert_eq!(node.metric("chinthe_gossip_convergence_seconds_count")?, Some(heard), "{}", node.name());
+        let gossip = node.metric("chinthe_gossip_bytes_total{direction=\"in\"}")?.unwrap_or_default();
+        assert!(gossip > 1000.0, "{} has had {gossip} bytes", node.name());
+    }
     let strays: Vec<_> = met(&lab)?.into_iter().filter(|(_, web)| web != "web2").collect();
     assert!(strays.is_empty(), "{strays:?}");
     let mut finished = Vec::new();

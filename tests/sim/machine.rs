@@ -39,6 +39,8 @@ pub(crate) struct Common {
     pub(crate) fenced: bool,
     /// `quorum = "majority"`, of all machines.
     pub(crate) majority: bool,
+    /// Among more other nodes than this, some speak less often.
+    pub(crate) crowd: usize,
     /// Between two probes or checks; a script gives the results itself when there is none.
     pub(crate) probe_interval: Option<Duration>,
 }
@@ -54,6 +56,7 @@ impl Common {
             damped: false,
             preempt_delay: Duration::ZERO,
             witness: None,
+            crowd: usize::MAX,
             gossip: None,
             backends: 0,
             rise: 1,
@@ -200,6 +203,7 @@ fn settings(index: usize, nodes: usize, node: &Node, common: &Common) -> Setting
         majority_of: common.majority.then_some(nodes as u16),
         witness,
         expected_peers: nodes - 1,
+        crowd: common.crowd,
         vips: (0..common.vips).map(vip).collect(),
         services: services.into_iter().collect(),
         checks: if witness { Vec::new() } else { vec![(common.rise, common.fall); node.checks.len()] },

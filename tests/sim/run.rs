@@ -16,12 +16,14 @@ use crate::trace::Trace;
 use crate::world::World;
 
 /// What is drawn from a seed: a seed that failed once is run with what there was then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Draw {
     /// One VIP, and no gossip.
     Plain,
-    /// Everything, each in a share of the runs.
+    /// Everything but crowds, each in a share of the runs.
     Everything,
+    /// And nodes that speak less often among many: what many are is drawn, too.
+    Crowds,
 }
 
 /// What a run came to.
@@ -61,6 +63,7 @@ const SOME_SILENCE: Duration = Duration::from_secs(2);
 /// Chosen so that the seeds written down in `sweep` are of the plain kind.
 const VARIANTS: u64 = 0x4d;
 const MORE_VARIANTS: u64 = 0x7a51_0000;
+const CROWDS: u64 = 0xc0d0_0000;
 
 /// How much longer everything takes by the clock of promises and leases alone.
 fn patience(common: &Common) -> Duration {
@@ -86,7 +89,7 @@ pub(crate) fn run(seed: u64, draw_of: Draw, trace: Trace) -> Outcome {
     common.proof = if other.below(8) == 0 { Proof::Time } else { Proof::Answers };
     let mut faults = Faults::draw(&mut random, &nodes, &common);
     let mut skews = vec![0; nodes.len()];
-    if draw_of == Draw::Everything {
+    if draw_of >= Draw::Everything {
         let mut more = Random::new(seed ^ MORE_VARIANTS);
         draw_more(&mut more, nodes.len(), &mut common);
         if common.gossip.is_some() {
@@ -96,6 +99,9 @@ pub(crate) fn run(seed: u64, draw_of: Draw, trace: Trace) -> Outcome {
                 *ahead = more.up_to(skew).as_millis() as i64;
             }
         }
+    }
+    if draw_of >= Draw::Crowds {
+        common.crowd = Random::new(seed ^ CROWDS).pick(&[1, 2, 4, usize::MAX]);
     }
     let mut world = World::new(random.next(), &nodes, &common, &faults.rates, trace);
     let start = world.now;

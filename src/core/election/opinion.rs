@@ -80,13 +80,15 @@ impl Election {
         }
         let knows_of_this =
             |member: &Member| member.heard_of(around.me).is_some_and(|(_, number)| number > told_after);
-        let mut members = around.members.fresh(around.now).filter(|(_, member)| knows_of_this(member));
-        members.find_map(|(_, member)| self.named_by(member, around))
+        // In this order: hardly ever does a member name another, and who knows of what is a search through a list.
+        let mut members = around.members.fresh(around.now);
+        members.find_map(|(_, member)| self.named_by(member, around).filter(|_| knows_of_this(member)))
     }
 
     /// The other node that a member hears holding the VIP, unless it has resigned from it.
     fn named_by(&self, member: &Member, around: &Surroundings<'_>) -> Option<MemberId> {
-        let holder = member.hears(self.id, around.now).filter(|holder| holder.member != around.me)?;
+        member.part(self.id)?.hears.filter(|holder| holder.member != around.me)?;
+        let holder = member.hears(self.id, around.now)?;
         let resigned = around.members.has_resigned(holder.member, self.id, holder.term);
         (!resigned).then_some(holder.member)
     }

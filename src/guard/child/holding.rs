@@ -143,7 +143,7 @@ impl Guard {
         } else {
             match self.kernel.add(interface, address).await {
                 Ok(()) => {
-                    self.say_where(vip);
+                    let _said_in_trouble = self.say_where(vip);
                     self.report(&Report::Restored { vip });
                 }
                 Err(error) => {

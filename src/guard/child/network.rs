@@ -22,18 +22,22 @@ impl Guard {
                 continue;
             }
             let first = hold.announcements.made(now);
-            self.say_where(vip);
-            self.report(&Report::Announced { vip, first });
+            let failed = self.say_where(vip);
+            self.report(&Report::Announced { vip, failed, first });
         }
     }
 
-    pub(super) fn say_where(&self, vip: usize) {
+    /// How many addresses couldn't be announced, by IP version: 4, then 6.
+    pub(super) fn say_where(&self, vip: usize) -> [u32; 2] {
         let neighbours = &self.interfaces[self.vips[vip].interface].neighbours;
+        let mut failed = [0; 2];
         for address in &self.vips[vip].addresses {
             if let Err(error) = neighbours.announce(*address) {
+                failed[usize::from(address.is_ipv6())] += 1;
                 self.trouble(&format!("{address} can't be announced: {error}"));
             }
         }
+        failed
     }
 
     pub(super) fn probe(&mut self, vip: usize, mac: Option<Mac>) {

@@ -44,7 +44,10 @@ impl Driver {
             }
             Output::ProbeBackend { service, backend } => self.prober.probe(service, backend),
             Output::PauseProbes { service, backend, pause } => self.prober.pause(service, backend, pause),
-            Output::AdministrationChanged { .. } => self.news = true,
+            Output::AdministrationChanged { word, .. } => {
+                self.news = true;
+                self.count_convergence(word);
+            }
             Output::Forgotten { member, address } => {
                 self.forget_views(member);
                 self.peers.forget(address);

@@ -55,7 +55,7 @@ impl Driver {
                 self.handle(Input::AddressAnswered { vip, mac: Mac(mac), by_ip });
             }
             Report::Link { vip, up, mac } => self.handle(Input::Link { vip, up, mac: Mac(mac) }),
-            Report::Announced { vip, first } => self.announced(vip, first),
+            Report::Announced { vip, failed, first } => self.announced(vip, failed, first),
             Report::Fence { missing } => self.fence_changed(missing.as_deref()),
             Report::Trouble { text } => Event::GuardTrouble { error: &text }.tell(),
             Report::Started => self.guard_started(),

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Driver;
-use crate::core::{Input, MemberId, MemberState, Verdict};
+use crate::core::{Input, MemberId, MemberState, Verdict, Word};
 use crate::guard::clock;
 use crate::node::directory::{self, Clocks, Failover};
 use crate::node::targets;
@@ -77,9 +77,11 @@ impl Driver {
                     self.leave();
                 }
             }
-            News::Counted { received, sent } => {
+            News::Counted { received, sent, bytes_received, bytes_sent } => {
                 self.metrics.messages(Channel::Gossip, Direction::In, received);
                 self.metrics.messages(Channel::Gossip, Direction::Out, sent);
+                self.metrics.gossip_bytes(Direction::In, bytes_received);
+                self.metrics.gossip_bytes(Direction::Out, bytes_sent);
             }
             News::Rejected(reason) => self.rejected(crate::wire::seal::Channel::Gossip, reason),
             News::Dropped { why, count } => {
@@ -87,6 +89,14 @@ impl Driver {
                 tracing::debug!(reason = why.as_str(), count, "gossip left something out");
             }
             News::Died { restarts } => Event::GossipDied { restarts }.tell(),
+        }
+    }
+
+    /// An operator's word is new here. What a starting node is told may have been said long ago.
+    pub(super) fn count_convergence(&self, word: Word) {
+        if word.stamp.writer != member_id(&self.identity.name) && self.core.is_ready() {
+            let age = wall_clock().saturating_sub(word.stamp.milliseconds);
+            self.metrics.converged(Duration::from_millis(age));
         }
     }
 

@@ -69,9 +69,14 @@ impl Driver {
     }
 
     /// The guard has told the network where a VIP is; the first time, that is the end of a takeover.
-    pub(super) fn announced(&mut self, vip: usize, first: bool) {
-        for address in &self.config.vips[vip].addresses {
-            self.metrics.announcement(vip, if address.ip.is_ipv4() { "garp" } else { "na" }, 1);
+    pub(super) fn announced(&mut self, vip: usize, failed: [u32; 2], first: bool) {
+        let addresses = &self.config.vips[vip].addresses;
+        let ipv6 = addresses.iter().filter(|address| address.ip.is_ipv6()).count() as u64;
+        for (kind, all, failed) in
+            [("garp", addresses.len() as u64 - ipv6, failed[0]), ("na", ipv6, failed[1])]
+        {
+            self.metrics.announcement(vip, kind, all.saturating_sub(failed.into()));
+            self.metrics.announcement_failed(vip, failed.into());
         }
         if !first {
             return;

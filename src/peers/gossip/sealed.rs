@@ -48,6 +48,8 @@ pub(super) struct Sealed {
 struct Traffic {
     received: AtomicU64,
     sent: AtomicU64,
+    bytes_received: AtomicU64,
+    bytes_sent: AtomicU64,
     large: AtomicU64,
 }
 
@@ -89,7 +91,9 @@ impl Sealed {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
         let (received, sent) = (take(&self.traffic.received), take(&self.traffic.sent));
         if received + sent > 0 {
-            (self.tell)(News::Counted { received, sent });
+            let (bytes_received, bytes_sent) =
+                (take(&self.traffic.bytes_received), take(&self.traffic.bytes_sent));
+            (self.tell)(News::Counted { received, sent, bytes_received, bytes_sent });
         }
         let large = take(&self.traffic.large);
         if large > 0 {
@@ -135,6 +139,7 @@ impl Sealed {
         let datagram = lock(&self.envelope).seal(&bytes);
         self.carrier.send(&datagram, to);
         self.traffic.sent.fetch_add(1, Ordering::Relaxed);
+        self.traffic.bytes_sent.fetch_add(datagram.len() as u64, Ordering::Relaxed);
         datagram.len()
     }
 
@@ -216,7 +221,9 @@ impl Socket for SealedSocket {
                 return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
             };
             if let Some(envelope) = self.sealed.take_in(&datagram, from_addr) {
-                self.sealed.traffic.received.fetch_add(1, Ordering::Relaxed);
+                let traffic = &self.sealed.traffic;
+                traffic.received.fetch_add(1, Ordering::Relaxed);
+                traffic.bytes_received.fetch_add(datagram.len() as u64, Ordering::Relaxed);
                 return Ok(RecvOutcome { from_addr, envelope, num_bytes_received: datagram.len() });
             }
             self.sealed.stirred.notify_one();

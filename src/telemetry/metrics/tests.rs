@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::Detail;
 use crate::core::{AdminState, Cause, Phases, Time};
-use crate::telemetry::{BackendSample, Durations, ServiceSample, VipSample};
+use crate::telemetry::{BackendSample, Durations, ServiceSample, TrackSample, VipSample};
 
 /// A scrape, taken apart.
 #[derive(Default)]
@@ -132,6 +132,7 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_vip_transitions_total", "counter"),
         ("chinthe_vip_conflicts_total", "counter"),
         ("chinthe_vip_announcements_total", "counter"),
+        ("chinthe_vip_announcement_errors_total", "counter"),
         ("chinthe_vip_addresses_restored_total", "counter"),
         ("chinthe_failover_duration_seconds", "histogram"),
         ("chinthe_backend_up", "gauge"),
@@ -142,6 +143,7 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_backend_weight", "gauge"),
         ("chinthe_backend_transitions_total", "counter"),
         ("chinthe_backend_last_transition_timestamp_seconds", "gauge"),
+        ("chinthe_backend_downtime_seconds_total", "counter"),
         ("chinthe_backend_checks_total", "counter"),
         ("chinthe_backend_check_duration_seconds", "gauge"),
         ("chinthe_backend_connections_total", "counter"),
@@ -159,6 +161,8 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_service_connect_duration_seconds", "histogram"),
         ("chinthe_service_connect_retries_total", "counter"),
         ("chinthe_service_connection_duration_seconds", "histogram"),
+        ("chinthe_gossip_bytes_total", "counter"),
+        ("chinthe_gossip_convergence_seconds", "histogram"),
         ("chinthe_peer_messages_total", "counter"),
         ("chinthe_peer_messages_rejected_total", "counter"),
     ];
@@ -232,6 +236,9 @@ fn what_is_reported_is_counted() {
     metrics.failover_announced(1, ms(1), ms(178));
     metrics.conflict(0, "arp");
     metrics.announcement(1, "garp", 5);
+    metrics.announcement_failed(1, 2);
+    metrics.gossip_bytes(Direction::In, 1500);
+    metrics.converged(ms(20));
     metrics.message(Channel::Advertisement, Direction::Out);
     metrics.rejected(Channel::Beacon, "forged", 1);
     metrics.rejected(Channel::Gossip, "busy", 2000);
@@ -250,6 +257,10 @@ fn what_is_reported_is_counted() {
     is(r#"chinthe_failover_duration_seconds_count{vip="vi_1",phase="announce"}"#, 0.0);
     is(r#"chinthe_vip_conflicts_total{vip="vi_1",source="arp"}"#, 1.0);
     is(r#"chinthe_vip_announcements_total{vip="vi_2",kind="garp"}"#, 5.0);
+    is(r#"chinthe_vip_announcement_errors_total{vip="vi_2"}"#, 2.0);
+    is(r#"chinthe_gossip_bytes_total{direction="in"}"#, 1500.0);
+    is(r#"chinthe_gossip_convergence_seconds_bucket{le="0.01"}"#, 0.0);
+    is(r#"chinthe_gossip_convergence_seconds_bucket{le="0.025"}"#, 1.0);
     is(r#"chinthe_peer_messages_total{channel="advertisement",direction="out"}"#, 1.0);
     is(r#"chinthe_peer_messages_rejected_total{channel="beacon",reason="forged"}"#, 1.0);
     is(r#"chinthe_peer_messages_rejected_total{channel="gossip",reason="busy"}"#, 2000.0);
@@ -295,6 +306,7 @@ fn a_sample_is_shown_as_it_is() {
             term: 4,
             base_priority: 101,
             effective_priority: 103,
+            tracks: vec![TrackSample { kind: "check", tracked: "haproxy".to_owned(), weight: -2 }],
             grants: 2,
             damped: 1,
             ..VipSample::default()
@@ -330,6 +342,7 @@ fn a_sample_is_shown_as_it_is() {
     is(r#"chinthe_cluster_members{state="alive"}"#, 2.0);
     is(r#"chinthe_cluster_members{state="suspect"}"#, 0.0);
     is(r#"chinthe_vip_priority{vip="vi_1",kind="effective"}"#, 103.0);
+    is(r#"chinthe_vip_track_weight{vip="vi_1",kind="check",tracked="haproxy"}"#, -2.0);
     is(r#"chinthe_vip_active{vip="vi_2"}"#, 0.0);
     is(r#"chinthe_vip_holder_info{vip="vi_1",holder="ha1"}"#, 1.0);
     is(r#"chinthe_member_last_heard_timestamp_seconds{member="ha2"}"#, 1_700_000_000.25);
