@@ -1,7 +1,7 @@
 //! What a worker's connections have in common.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::Registry;
 
@@ -27,7 +27,9 @@ pub(super) struct Surroundings {
     next_tag: u32,
     /// The round's time.
     pub(super) now: Instant,
-    /// When the worker began.
+    /// The round's time, in nanoseconds of the worker's life: what every event reckons with, since that is one
+    /// addition where an `Instant` takes a dozen steps. Enough for five centuries.
+    pub(super) age: u64,
     began: Instant,
 }
 
@@ -48,14 +50,20 @@ impl Surroundings {
             exhausted: false,
             next_tag: 0,
             now,
+            age: 0,
             began: now,
         }
     }
 
-    /// The round's time, in nanoseconds of the worker's life.
-    pub(super) fn age(&self) -> u64 {
-        // Centuries fit in.
-        self.now.saturating_duration_since(self.began).as_nanos() as u64
+    /// Begins a round: reads the clock, once for all that happens in it.
+    pub(super) fn read_clock(&mut self) {
+        self.now = Instant::now();
+        self.age = self.age_at(self.now);
+    }
+
+    /// The worker's age at a time, in nanoseconds.
+    pub(super) fn age_at(&self, at: Instant) -> u64 {
+        nanoseconds(at.saturating_duration_since(self.began))
     }
 
     pub(super) fn timeouts(&self, service: usize) -> Timeouts {
@@ -90,4 +98,9 @@ impl Surroundings {
         }
         &mut service[backend]
     }
+}
+
+/// A timeout's length; what is longer than five centuries is five centuries.
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
