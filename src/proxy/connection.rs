@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::event::Event;
 
@@ -11,7 +11,7 @@ use super::counters::BackendTally;
 use super::flow::{Flow, Progress};
 use super::search::Search;
 use super::side::Side;
-use super::surroundings::Surroundings;
+use super::surroundings::{Surroundings, nanoseconds};
 use super::table::Subject;
 use super::{ConnectFailure, Rejection, Report};
 
@@ -59,7 +59,8 @@ struct Relay {
     upload: Flow,
     /// From the backend to the client.
     download: Flow,
-    last_activity: Instant,
+    /// As `accepted_at`.
+    last_activity: u64,
 }
 
 /// What is to be done with a connection that has had its turn.
@@ -95,7 +96,7 @@ impl Connection {
         };
         let search = Search::new(around.turn(service));
         let stage = Stage::Seeking(Box::new(Seeking { search, attempt: None }));
-        let mut connection = Self { service, client, stage, accepted_at: around.age(), queued: false };
+        let mut connection = Self { service, client, stage, accepted_at: around.age, queued: false };
         match connection.connect(slot, around) {
             Fate::Open | Fate::More => Some(connection),
             Fate::Over => {
@@ -162,7 +163,7 @@ impl Connection {
             },
             Stage::Relaying(relay) => {
                 let timeouts = around.timeouts(self.service);
-                let idle = now.saturating_duration_since(relay.last_activity);
+                let idle = Duration::from_nanos(around.age.saturating_sub(relay.last_activity));
                 let client_awaited = !relay.upload.is_ending();
                 let server_awaited = !relay.download.is_ending();
                 if idle >= timeouts.server && (server_awaited || !client_awaited) {
@@ -180,12 +181,13 @@ impl Connection {
         }
     }
 
-    /// When [`expire`](Self::expire) has something to do.
-    pub(super) fn deadline(&self, around: &Surroundings) -> Option<Instant> {
+    /// When [`expire`](Self::expire) has something to do, in nanoseconds of the worker's life.
+    pub(super) fn deadline(&self, around: &Surroundings) -> Option<u64> {
         match &self.stage {
             Stage::Seeking(seeking) => {
                 let attempt = seeking.attempt.as_ref()?;
-                Some(attempt.overdue_at.map_or(attempt.fails_at, |at| at.min(attempt.fails_at)))
+                let next = attempt.overdue_at.map_or(attempt.fails_at, |at| at.min(attempt.fails_at));
+                Some(around.age_at(next))
             }
             Stage::Relaying(relay) => {
                 let timeouts = around.timeouts(self.service);
@@ -194,7 +196,7 @@ impl Connection {
                     (false, true) => timeouts.client,
                     (true, false | true) => timeouts.server,
                 };
-                Some(relay.last_activity + idle)
+                Some(relay.last_activity.saturating_add(nanoseconds(idle)))
             }
         }
     }
@@ -211,7 +213,7 @@ impl Connection {
         match self.stage {
             Stage::Seeking(_) => self.client.farewell(),
             Stage::Relaying(relay) => {
-                tally.lasted(Duration::from_nanos(around.age().saturating_sub(self.accepted_at)));
+                tally.lasted(Duration::from_nanos(around.age.saturating_sub(self.accepted_at)));
                 if let Some(tally) = &relay.tally {
                     tally.active.subtract_one();
                 }
@@ -288,7 +290,7 @@ impl Connection {
             side,
             upload: Flow::default(),
             download: Flow::default(),
-            last_activity: around.now,
+            last_activity: around.age,
         });
     }
 
@@ -339,7 +341,7 @@ impl Connection {
             }
         }
         if up.moved || down.moved {
-            relay.last_activity = around.now;
+            relay.last_activity = around.age;
             let tally = around.tally(self.service);
             tally.received.add(up.passed);
             tally.sent.add(down.passed);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::Registry;
 
@@ -31,7 +31,9 @@ pub(super) struct Surroundings {
     next_tag: u32,
     /// The round's time.
     pub(super) now: Instant,
-    /// When the worker began.
+    /// The round's time, in nanoseconds of the worker's life: what every event reckons with, since that is one
+    /// addition where an `Instant` takes a dozen steps. Enough for five centuries.
+    pub(super) age: u64,
     began: Instant,
 }
 
@@ -57,14 +59,20 @@ impl Surroundings {
             exhausted: false,
             next_tag: 0,
             now,
+            age: 0,
             began: now,
         }
     }
 
-    /// The round's time, in nanoseconds of the worker's life.
-    pub(super) fn age(&self) -> u64 {
-        // Centuries fit in.
-        self.now.saturating_duration_since(self.began).as_nanos() as u64
+    /// Begins a round: reads the clock, once for all that happens in it.
+    pub(super) fn read_clock(&mut self) {
+        self.now = Instant::now();
+        self.age = self.age_at(self.now);
+    }
+
+    /// The worker's age at a time, in nanoseconds.
+    pub(super) fn age_at(&self, at: Instant) -> u64 {
+        nanoseconds(at.saturating_duration_since(self.began))
     }
 
     /// Goes by another plan.
@@ -119,4 +127,9 @@ impl Surroundings {
     pub(super) fn patience(&mut self, service: usize, backend: usize) -> &mut Patience {
         self.patience[service].entry(backend).or_default()
     }
+}
+
+/// A timeout's length; what is longer than five centuries is five centuries.
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }

@@ -5,13 +5,14 @@
 //!
 //! A wheel, so that filing and removing cost the same for ten connections and a hundred thousand: every place is
 //! a tick, and the list of those who are due then. A list's links stand beside each other, one for each slot.
+//!
+//! Times are nanoseconds of the worker's life.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The deadlines of one worker's connections.
 #[derive(Debug)]
 pub(super) struct Timers {
-    began: Instant,
     /// The last tick whose entries have been handed out.
     past: u64,
     /// The first of each tick's list.
@@ -33,9 +34,8 @@ struct Link {
 
 impl Timers {
     /// Nobody is filed yet.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            began: now,
             past: 0,
             heads: vec![NOBODY; PLACES].into_boxed_slice(),
             occupied: [0; WORDS],
@@ -45,11 +45,12 @@ impl Timers {
     }
 
     /// Files the connection in `slot` for `at`, or for as late as the wheel reaches, unless it is filed for earlier.
-    pub(super) fn file(&mut self, slot: usize, at: Instant) {
+    pub(super) fn file(&mut self, slot: usize, at: u64) {
         if slot >= self.links.len() {
             self.links.resize(slot + 1, Link { previous: NOBODY, next: NOBODY, tick: NOWHERE });
         }
-        let tick = self.tick(at).clamp(self.past + 1, self.past + PLACES as u64 - 1);
+        // The first tick that isn't before that.
+        let tick = at.div_ceil(TICK_NANOSECONDS).clamp(self.past + 1, self.past + PLACES as u64 - 1);
         if self.links[slot].tick <= tick {
             return;
         }
@@ -89,15 +90,14 @@ impl Timers {
     }
 
     /// The next entry's time.
-    pub(super) fn next(&self) -> Option<Instant> {
-        let milliseconds = self.next_tick()?.saturating_mul(TICK.as_millis() as u64);
-        Some(self.began + Duration::from_millis(milliseconds))
+    pub(super) fn next(&self) -> Option<u64> {
+        Some(self.next_tick()?.saturating_mul(TICK_NANOSECONDS))
     }
 
     /// Takes out one that is due.
-    pub(super) fn due(&mut self, now: Instant) -> Option<usize> {
+    pub(super) fn due(&mut self, now: u64) -> Option<usize> {
         // Rounded down: what is due within this tick isn't yet.
-        let now = self.nanoseconds(now) / TICK_NANOSECONDS;
+        let now = now / TICK_NANOSECONDS;
         match self.next_tick().filter(|tick| *tick <= now) {
             Some(tick) => {
                 let slot = self.heads[place(tick)] as usize;
@@ -131,17 +131,6 @@ impl Timers {
         let found = index * 64 + word.trailing_zeros() as usize;
         Some(first + ((found + PLACES - start) % PLACES) as u64)
     }
-
-    /// The first tick that isn't before `at`.
-    fn tick(&self, at: Instant) -> u64 {
-        self.nanoseconds(at).div_ceil(TICK_NANOSECONDS)
-    }
-
-    /// Since the beginning; enough for five centuries.
-    fn nanoseconds(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.began);
-        since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into())
-    }
 }
 
 fn place(tick: u64) -> usize {
@@ -166,16 +155,17 @@ mod tests {
 
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const MILLISECOND: u64 = 1_000_000;
+    const SECOND: u64 = 1000 * MILLISECOND;
 
-    fn all_due(timers: &mut Timers, now: Instant) -> Vec<usize> {
+    fn all_due(timers: &mut Timers, now: u64) -> Vec<usize> {
         std::iter::from_fn(|| timers.due(now)).collect()
     }
 
     #[test]
     fn entries_come_due_in_order_and_leave_nothing_behind() {
-        let start = Instant::now();
-        let mut timers = Timers::new(start);
+        let start = 0;
+        let mut timers = Timers::new();
         timers.file(1, start + 2 * SECOND);
         timers.file(2, start + SECOND);
         assert_eq!(timers.due(start), None);
@@ -189,18 +179,18 @@ mod tests {
 
     #[test]
     fn an_entry_moves_to_an_earlier_time_and_not_to_a_later_one() {
-        let start = Instant::now();
-        let mut timers = Timers::new(start);
+        let start = 0;
+        let mut timers = Timers::new();
         timers.file(7, start + 3 * SECOND);
         timers.file(7, start + SECOND);
         timers.file(7, start + 2 * SECOND);
-        assert_eq!(all_due(&mut timers, start + SECOND + TICK), [7]);
+        assert_eq!(all_due(&mut timers, start + SECOND + TICK_NANOSECONDS), [7]);
     }
 
     #[test]
     fn what_the_wheel_does_not_reach_is_early() {
-        let start = Instant::now();
-        let mut timers = Timers::new(start);
+        let start = 0;
+        let mut timers = Timers::new();
         timers.file(0, start + 1_000_000 * SECOND);
         let next = timers.next().unwrap();
         assert!(next > start + 60 * SECOND && next < start + 70 * SECOND);
@@ -213,26 +203,25 @@ mod tests {
         fn nobody_is_early_within_the_wheel_nor_late_nor_forgotten(
             steps in prop::collection::vec((0..20_usize, 0..60_000_u64, any::<bool>(), 0..500_u64), 1..200),
         ) {
-            let start = Instant::now();
-            let mut now = start;
-            let mut timers = Timers::new(start);
+            let mut now = 0;
+            let mut timers = Timers::new();
             let mut expected = std::collections::BTreeMap::new();
             for (slot, after, remove, passes) in steps {
                 if remove {
                     timers.remove(slot);
                     expected.remove(&slot);
                 } else {
-                    let at = now + Duration::from_millis(after);
+                    let at = now + after * MILLISECOND;
                     timers.file(slot, at);
                     let entry = expected.entry(slot).or_insert(at);
                     *entry = at.min(*entry);
                 }
-                now += Duration::from_millis(passes);
+                now += passes * MILLISECOND;
                 while let Some(slot) = timers.due(now) {
                     let at = expected.remove(&slot);
                     prop_assert!(at.is_some_and(|at| at <= now), "{slot} is early");
                 }
-                prop_assert!(expected.values().all(|at| *at + 2 * TICK > now), "one is late");
+                prop_assert!(expected.values().all(|at| *at + 2 * TICK_NANOSECONDS > now), "one is late");
             }
             prop_assert_eq!(timers.next().is_some(), !expected.is_empty());
         }

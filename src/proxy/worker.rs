@@ -75,7 +75,7 @@ impl Worker {
             listeners: Vec::with_capacity(listeners.len()),
             opened: 0,
             table: Table::new(limit),
-            timers: Timers::new(around.now),
+            timers: Timers::new(),
             more: VecDeque::new(),
             around,
             limit,
@@ -137,7 +137,7 @@ impl Worker {
                     return;
                 }
             }
-            self.around.now = Instant::now();
+            self.around.read_clock();
             self.around.desk.beat.fetch_add(1, Ordering::Relaxed);
             let mut orders = events.is_empty();
             for event in &events {
@@ -195,12 +195,12 @@ impl Worker {
         if !self.more.is_empty() || self.listeners.iter().any(|listener| self.may_accept(listener, now)) {
             return Duration::ZERO;
         }
-        [self.timers.next(), self.paused_until, self.stop_at]
-            .into_iter()
-            .flatten()
-            .map(|at| at.saturating_duration_since(now))
-            .min()
-            .map_or(BEAT, |patience| patience.min(BEAT))
+        let timer = self.timers.next().map(|at| Duration::from_nanos(at.saturating_sub(self.around.age)));
+        let mut patience = timer.map_or(BEAT, |timer| timer.min(BEAT));
+        for at in [self.paused_until, self.stop_at].into_iter().flatten() {
+            patience = patience.min(at.saturating_duration_since(now));
+        }
+        patience
     }
 
     fn may_accept(&self, listener: &Listener, now: Instant) -> bool {
@@ -277,7 +277,7 @@ impl Worker {
     }
 
     fn expire(&mut self) {
-        while let Some(slot) = self.timers.due(self.around.now) {
+        while let Some(slot) = self.timers.due(self.around.age) {
             if let Some(connection) = self.table.get_mut(slot) {
                 let fate = connection.expire(slot, &mut self.around);
                 self.settle(slot, fate);
