@@ -13,6 +13,7 @@
 mod directory;
 mod driver;
 mod mailbox;
+mod numbers;
 mod service;
 mod snapshot;
 mod start;
@@ -28,7 +29,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
@@ -43,8 +44,9 @@ use crate::telemetry::{self, Event as Told, Exposition, Layout, Metrics, Record,
 
 use self::driver::{Driver, Vip, hearsay::Hearsay};
 use self::mailbox::Event;
-use self::service::Service;
-use self::snapshot::{NodeFacts, Snapshot};
+use self::numbers::Numbers;
+use self::service::{Reloading, Service};
+use self::snapshot::{Basis, NodeFacts, Snapshot};
 use self::start::Prepared;
 use self::targets::Targets;
 
@@ -186,6 +188,7 @@ fn entries(events: Option<log::Events>) -> Pin<Box<dyn Stream<Item = admin::Entr
 
 fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service)> {
     let Prepared {
+        file,
         config,
         digest,
         identity,
@@ -199,7 +202,8 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         gossip,
         tracing,
     } = prepared;
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = config::hex(&digest);
+    let numbers = Arc::new(Numbers::new(&config));
     let metrics = Arc::new(Metrics::new(layout(&config, &identity, &hex)));
     Told::NodeStarted {
         node: &identity.name,
@@ -213,27 +217,27 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
     let (sender, mailbox) = mailbox::mailbox()?;
     let told = sender.clone();
     let report = move |report| told.tell(Event::Proxy(report));
-    let plan = Plan::new(&config.services);
+    let plan = Plan::new(&config.services, numbers.all());
     let proxy = Arc::new(Proxy::start(plan, listeners, proxy::Settings::new(&config.proxy), report)?);
 
     let told = sender.clone();
     let hear = Arc::new(move |news| told.tell(Event::Gossip(news)));
     let gossip = Gossip::start(gossip, Arc::new(peers.mouth()?), hear)?;
     let (config, identity) = (Arc::new(config), Arc::new(identity));
-    let loaded = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let named = config.cluster.nodes.len().max(config.cluster.seeds.len());
-    let members_expected = config.cluster.quorum.majority_of().map_or(named, usize::from) as u64;
-    let (snapshots, shown) = watch::channel(Arc::new(Snapshot::default()));
+    let basis =
+        Basis { config: Arc::clone(&config), numbers: Arc::clone(&numbers), metrics: Arc::clone(&metrics) };
+    let (snapshots, shown) = watch::channel(Arc::new(Snapshot::of_nothing(basis)));
+    let (reloads, asked) = service::reloads();
     let sources = {
-        let (config, identity) = (Arc::clone(&config), Arc::clone(&identity));
-        let (metrics, proxy) = (Arc::clone(&metrics), Arc::downgrade(&proxy));
+        let (cluster, identity) = (config.cluster.name.clone(), Arc::clone(&identity));
+        let (proxy, reloads) = (Arc::downgrade(&proxy), reloads.clone());
         let (operators, spans) = (sender.clone(), tracing.clone());
         move || {
             let counters = {
                 let proxy = proxy.clone();
                 move || proxy.upgrade().map(|proxy| proxy.counters()).unwrap_or_default()
             };
-            let for_targets = (config.cluster.name.clone(), shown.clone());
+            let for_targets = (cluster, shown.clone());
             let (for_metrics, for_status, for_ready, for_words, counted) =
                 (shown.clone(), shown.clone(), shown.clone(), shown, counters.clone());
             let lost = telling.lost;
@@ -244,8 +248,6 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
                 metrics: Box::new(move |format, admin_requests| {
                     let snapshot = for_metrics.borrow().clone();
                     let facts = NodeFacts {
-                        loaded,
-                        members_expected,
                         admin_requests,
                         spans: spans.as_ref().map(Tracing::counts).unwrap_or_default(),
                         log_lines_dropped: lost.lines(),
@@ -255,11 +257,12 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
                         admin::MetricsFormat::Text => Exposition::Text,
                         admin::MetricsFormat::OpenMetrics => Exposition::OpenMetrics,
                     };
-                    metrics.render(format, &snapshot::sample(&snapshot, &counted(), facts))
+                    let sample = snapshot::sample(&snapshot, &counted(), facts);
+                    snapshot.basis.metrics.render(format, &sample)
                 }),
                 status: Box::new(move || {
                     let snapshot = for_status.borrow().clone();
-                    Arc::new(snapshot::status(&snapshot, &config, &identity, &counters()))
+                    Arc::new(snapshot::status(&snapshot, &identity, &counters()))
                 }),
                 alive: Box::new(|| Ok(())),
                 ready: Box::new(move || for_ready.borrow().conditions.clone()),
@@ -270,11 +273,21 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
                 change: Box::new(move |change, operator, answer| {
                     operators.tell(Event::Said { change, operator, answer, span: tracing::Span::current() });
                 }),
+                reload: Box::new(move |operator, cluster, answer| {
+                    reloads.ask(operator.to_string(), cluster, Some(answer));
+                }),
                 token,
             }
         }
     };
-    let service = Service::start(&config, admin, sender, sources)?;
+    let service = Service::start(
+        &config,
+        &numbers,
+        admin,
+        Reloading { file, reloads: reloads.clone(), asked },
+        sender,
+        sources,
+    )?;
     let reachable = targets::reachable(config.admin.listen, identity.address);
     let targets = Targets::own(&identity.name, reachable);
     let addresses = driver::known_addresses(&config);
@@ -287,12 +300,14 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         wards,
         proxy,
         prober: service.prober(),
+        reloads,
         mailbox,
         vips: config.vips.iter().map(|_| Vip::new()).collect(),
         config,
         identity,
         digest: hex[..16].to_owned(),
         metrics,
+        numbers,
         snapshots,
         addresses,
         members: BTreeMap::new(),

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::thread;
 
 use chinthe::admin::administration::{Setting as Said, Subject, Word};
-use chinthe::admin::{Change, Listeners, Refusal, Sources, Status, Words, bind_socket, serve, status};
+use chinthe::admin::{
+    Change, Listeners, NotReloaded, Refusal, Reloaded, Sources, Status, Words, bind_socket, serve, status,
+};
 use chinthe::core::Target;
 use futures_util::stream;
 use tokio::sync::oneshot;
@@ -50,6 +52,19 @@ impl Node {
                 words: Box::new(Words::default),
                 change: Box::new(|change, _, answer| {
                     let _ = answer.send(taken_in(&change));
+                }),
+                reload: Box::new(move |_, _, answer| {
+                    let _ = answer.send(if ready {
+                        Ok(Reloaded {
+                            config: "5f2c00ab12345678".into(),
+                            changed: Vec::new(),
+                            asked: Vec::new(),
+                        })
+                    } else {
+                        Err(NotReloaded {
+                            report: "error: a.toml:1:2: what is this?\nhint: leave it out".into(),
+                        })
+                    });
                 }),
                 events: Box::pin(stream::pending()),
                 events_dropped: Box::new(|| 0),
@@ -237,4 +252,20 @@ fn what_starts_itself_is_not_advertised() {
     let output = run(&["--help"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("  status ") && !text.contains("guard") && !text.contains("lab-machine"), "{text}");
+}
+
+#[test]
+fn a_reload_says_what_has_changed_or_repeats_the_node_s_report() {
+    let (good, bad) = (Node::start("reload", true), Node::start("no-reload", false));
+    let output = run(&["reload", "--socket", good.path()]);
+    assert_eq!(exit_status(&output), 0);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "reloaded: nothing has changed (config 5f2c00ab)\n");
+    let output = run(&["reload", "--socket", bad.path()]);
+    assert_eq!(exit_status(&output), 1);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "error: a.toml:1:2: what is this?\nhint: leave it out\n"
+    );
+    let output = run(&["reload", "--socket", "/nonexistent"]);
+    assert_eq!(exit_status(&output), 1);
 }

@@ -85,7 +85,7 @@ where
 
 /// Why somebody may not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Denied {
+pub(super) enum Denied {
     #[error("no web page may change anything here, but for this node's own")]
     WebPage,
     #[error(
@@ -100,7 +100,7 @@ enum Denied {
 }
 
 impl Denied {
-    fn reply(self) -> Reply {
+    pub(super) fn reply(self) -> Reply {
         match self {
             Self::WebPage | Self::TcpIsOff => problem(StatusCode::FORBIDDEN, &self.to_string()),
             Self::NoToken | Self::WrongToken => {
@@ -113,7 +113,7 @@ impl Denied {
 }
 
 /// Who asks, if they may.
-fn admit<B>(request: &Request<B>, via: Via, sources: &Sources) -> Result<Operator, Denied> {
+pub(super) fn admit<B>(request: &Request<B>, via: Via, sources: &Sources) -> Result<Operator, Denied> {
     // A browser says where the page is from that makes it ask; no other program says so.
     let page = request.headers().get(header::ORIGIN);
     if page.is_some_and(|origin| !is_own(origin, request.headers().get(header::HOST))) {
@@ -161,7 +161,7 @@ fn too_large() -> Reply {
 }
 
 /// The body isn't read to its end, so nothing after it can be.
-fn unread(mut reply: Reply) -> Reply {
+pub(super) fn unread(mut reply: Reply) -> Reply {
     reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     reply
 }

@@ -19,6 +19,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::administration::{Change, Words};
 use super::events::Events;
 use super::problem;
+use super::reloading::Reloaded;
 use super::status::Status;
 
 pub use follow::follow_events;
@@ -107,6 +108,12 @@ pub enum ClientError {
         /// The node's own sentence; empty if it says none.
         detail: String,
     },
+    /// It was to read its configuration again, and goes on as before.
+    #[error("{report}")]
+    NotReloaded {
+        /// Why, as operators read it: `error: …` and `hint: …` lines.
+        report: String,
+    },
     /// It told of events, and then it didn't any more.
     #[error("the node at `{0}` tells no more")]
     Ended(Target),
@@ -128,6 +135,7 @@ impl ClientError {
             Self::Unreachable(Target::Tcp(..), _) => {
                 "is `admin.listen` there an address that can be reached from here?"
             }
+            Self::NotReloaded { .. } => "`chinthe check FILE` judges a file before",
             Self::Ended(_) => "it may have stopped, or start anew",
             Self::Silent(_) => "its log may say what it is stuck on",
             Self::NotANode(..) => "the port is `admin.listen`'s, 7781 unless set",
@@ -164,6 +172,23 @@ pub fn change(target: &Target, token: Option<&str>, change: &Change) -> Result<W
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
     read(target, &ask(target, request, change.to_json())?)
+}
+
+/// Has a node read its configuration again, and then all others if `cluster` says so: what it goes on by. `token` is
+/// as for [`change`].
+///
+/// A file that it won't go on by is [`ClientError::NotReloaded`]. Blocks, for 5 s at most; after [`ClientError::Silent`] it may have been done or not.
+pub fn reload(target: &Target, token: Option<&str>, cluster: bool) -> Result<Reloaded, ClientError> {
+    let mut request = Request::post(if cluster { "/api/v1/reload?cluster" } else { "/api/v1/reload" });
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    match ask(target, request, String::new()) {
+        Err(ClientError::Refused { status: StatusCode::UNPROCESSABLE_ENTITY, detail, .. }) => {
+            Err(ClientError::NotReloaded { report: detail })
+        }
+        answer => read(target, &answer?),
+    }
 }
 
 fn read<T: serde::de::DeserializeOwned>(target: &Target, document: &str) -> Result<T, ClientError> {

@@ -12,6 +12,7 @@ pub mod events;
 mod negotiation;
 mod page;
 mod problem;
+mod reloading;
 mod requests;
 mod routes;
 pub mod server;
@@ -23,8 +24,9 @@ pub mod token;
 
 pub use administration::{Answer, Change, Operator, Refusal, Words};
 pub use bind::{BindError, SocketListener, bind_socket, bind_tcp};
-pub use client::{ClientError, Target, change, fetch_events, fetch_status, follow_events};
+pub use client::{ClientError, Target, change, fetch_events, fetch_status, follow_events, reload};
 pub use events::Entry;
+pub use reloading::{NotReloaded, ReloadAnswer, Reloaded};
 pub use requests::RequestCounts;
 pub use server::{Listeners, MetricsFormat, Sources, serve};
 pub use status::Status;

@@ -6,8 +6,8 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
-/// So much of somebody else's sentence is shown.
-const LONGEST_DETAIL: usize = 500;
+/// So much of what somebody else says is shown: a file may have many mistakes.
+const LONGEST_DETAIL: usize = 8000;
 
 /// RFC 9457 section 3.1; `type` is `about:blank`, so `title` is the status's own phrase (section 4.2.1).
 #[derive(Serialize)]
@@ -29,12 +29,19 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>>
     response
 }
 
-/// The sentence of a problem document, if it is one; printable, whoever sent it.
+/// The detail of a problem document, if it is one; printable, whoever sent it, and mostly one line.
 pub(super) fn detail(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Received {
         detail: String,
     }
     let received: Received = serde_json::from_slice(body).ok()?;
-    Some(received.detail.chars().map(|c| if c.is_control() { '?' } else { c }).take(LONGEST_DETAIL).collect())
+    Some(
+        received
+            .detail
+            .chars()
+            .map(|c| if c.is_control() && c != '\n' { '?' } else { c })
+            .take(LONGEST_DETAIL)
+            .collect(),
+    )
 }

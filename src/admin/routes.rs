@@ -14,6 +14,7 @@ use super::events::Told;
 use super::negotiation::wants_open_metrics;
 use super::page;
 use super::problem::problem;
+use super::reloading;
 use super::requests::Requests;
 use super::server::{Caller, Desk, MetricsFormat};
 use super::status::VipState;
@@ -40,6 +41,7 @@ where
     let path = PATHS.iter().map(|(path, _)| *path).find(|path| *path == request.uri().path());
     let mut reply = match (request.method(), request.uri().path()) {
         (&Method::POST, ADMINISTRATION) => whole(changing::change(request, caller.via, &desk.sources).await),
+        (&Method::POST, RELOAD) => whole(reloading::reload(request, caller.via, &desk.sources).await),
         (&Method::GET, EVENTS) if telling::is_asked_for(&request) => telling::stream(&request, caller, desk),
         _ => whole(read(&request, desk)),
     };
@@ -52,7 +54,9 @@ where
 
 /// What has happened.
 const EVENTS: &str = "/api/v1/events";
-/// What operators say: the one thing that can be changed.
+/// Has the node read its configuration again; there is nothing to read here.
+const RELOAD: &str = "/api/v1/reload";
+/// What operators say: this can be changed.
 const ADMINISTRATION: &str = "/api/v1/administration";
 /// For Prometheus.
 const METRICS: &str = "/metrics";
@@ -61,13 +65,14 @@ const METRICS: &str = "/metrics";
 type Respond = fn(&str, &Desk) -> Reply;
 
 /// Every path that there is something to read at.
-const PATHS: [(&str, Respond); 12] = [
+const PATHS: [(&str, Respond); 13] = [
     (METRICS, metrics),
     ("/livez", livez),
     ("/readyz", readyz),
     ("/api/v1/status", status),
     ("/api/v1/prometheus/targets", targets),
     (ADMINISTRATION, words),
+    (RELOAD, no_reload),
     (EVENTS, telling::list),
     ("/", page::page),
     (page::STYLE, page::style),
@@ -90,6 +95,7 @@ fn read<B: Body>(request: &Request<B>, desk: &Desk) -> Reply {
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let (allow, detail) = match path {
+            RELOAD => ("POST", ONLY_POST),
             ADMINISTRATION => ("GET, HEAD, POST", "this can be read, or changed by `POST`"),
             _ => ("GET, HEAD", "this can only be read"),
         };
@@ -109,6 +115,14 @@ fn read<B: Body>(request: &Request<B>, desk: &Desk) -> Reply {
 /// A document that ends.
 pub(super) fn whole(reply: Reply) -> Response<Sent> {
     reply.map(Either::Left)
+}
+
+const ONLY_POST: &str = "a reload is asked for by `POST`";
+
+fn no_reload(_query: &str, _desk: &Desk) -> Reply {
+    let mut reply = problem(StatusCode::METHOD_NOT_ALLOWED, ONLY_POST);
+    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    reply
 }
 
 fn metrics(_query: &str, desk: &Desk) -> Reply {

@@ -30,6 +30,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::administration::{Answer, Change, Operator, Words};
 use super::bind::SocketListener;
 use super::events::{Entry, Ring};
+use super::reloading::ReloadAnswer;
 use super::requests::{RequestCounts, Requests};
 use super::routes;
 use super::status::Status;
@@ -52,6 +53,8 @@ pub struct Sources {
     pub words: Box<dyn Fn() -> Words>,
     /// Has the driver take a change in, without waiting for it.
     pub change: Box<dyn Fn(Change, Operator, Answer)>,
+    /// Has the node read its configuration again, and all others too if so said, without waiting for it.
+    pub reload: Box<dyn Fn(Operator, bool, ReloadAnswer)>,
     /// What happens, as it happens, from the start on.
     pub events: Pin<Box<dyn Stream<Item = Entry>>>,
     /// How many events had to be given up.

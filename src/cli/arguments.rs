@@ -42,6 +42,8 @@ pub(super) enum Command {
     Weight(WeightArguments),
     /// Move a VIP to a node, and keep it there for a while, 10 minutes unless said
     Move(MoveArguments),
+    /// Have a node read its configuration again, without closing a connection or moving a VIP
+    Reload(ReloadArguments),
     /// Print a scrape configuration for Prometheus that finds the whole cluster
     PrometheusConfig(PrometheusArguments),
     /// The daemon's child that holds the addresses; started by the daemon itself
@@ -183,6 +185,18 @@ pub(super) struct MoveArguments {
     pub(super) home: bool,
     #[command(flatten)]
     pub(super) say: SayArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReloadArguments {
+    /// Then have all other nodes do the same, each with its own file
+    #[arg(long)]
+    pub(super) cluster: bool,
+    #[command(flatten)]
+    pub(super) asked: AskedArguments,
+    /// The token that a change over TCP needs, in place of the configuration's `admin.token_file`
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
 }
 
 /// A weight; `None` is the configured one.

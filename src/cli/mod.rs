@@ -11,6 +11,7 @@ mod events;
 mod import;
 mod output;
 mod prometheus;
+mod reload;
 mod status;
 mod wiring;
 
@@ -54,6 +55,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Ready(arguments) => administer::state(AdminState::Ready, &arguments),
         Command::Weight(arguments) => administer::weight(&arguments),
         Command::Move(arguments) => administer::place(&arguments),
+        Command::Reload(arguments) => reload::run(&arguments),
         Command::PrometheusConfig(arguments) => prometheus::run(&arguments),
         Command::Guard => Ok(wiring::guard()),
     }

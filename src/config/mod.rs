@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod difference;
 mod digest;
 mod example;
 mod file;
@@ -22,6 +23,7 @@ pub mod secret;
 mod syntax;
 mod values;
 
+pub use difference::{Difference, difference, in_order_of};
 pub use digest::{digest, hex, short_hex};
 pub use example::example;
 pub use identity::{Identity, identify};

@@ -39,8 +39,19 @@ pub struct Settings {
     pub vips: Vec<VipSettings>,
     /// In the file's order.
     pub services: Vec<ServiceSettings>,
-    /// Rise and fall of each `[[check]]`, in the file's order.
-    pub checks: Vec<(u32, u32)>,
+    /// In the file's order.
+    pub checks: Vec<CheckSettings>,
+}
+
+/// What the core knows of one `[[check]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckSettings {
+    /// Its name, by which its verdict outlives another configuration.
+    pub name: String,
+    /// Successes in a row that make it well again.
+    pub rise: u32,
+    /// Failures in a row that make it failed.
+    pub fall: u32,
 }
 
 /// What the core knows of one `[[vip]]`, on this node.

@@ -221,6 +221,11 @@ impl Election {
         }
     }
 
+    /// Goes on by other terms: whoever holds the VIP keeps it until these say otherwise.
+    pub(super) fn reconfigure(&mut self, settings: &VipSettings) {
+        (self.terms, self.proof) = (settings.terms, settings.proof);
+    }
+
     /// The VIP's state on this node.
     pub fn state(&self) -> VipState {
         match self.state {

@@ -47,6 +47,11 @@ impl Health {
         self.verdict() != before
     }
 
+    /// Other numbers from now on; the verdict stays, and what has been counted towards another one.
+    pub fn adjust(&mut self, rise: u32, fall: u32) {
+        (self.rise, self.fall) = (rise.max(1), fall.max(1));
+    }
+
     /// Unknown again: nobody has looked for a while.
     pub fn forget(&mut self) {
         self.state = State::Unknown;

@@ -10,7 +10,7 @@
 //! well), `readiness` (may this node hold anything yet), `reach` (do others reach more backends), `administration`
 //! (what operators say), `placement` (who stands first among equals), `damping` (hand-backs that repeat), `quorum`
 //! (a majority's grants), `election` with `suspicion` (one per VIP) and `outbox` (what must arrive). `advertising`,
-//! `hearing`, `standing` and `majority` are the parts of `Core` itself that bring them together.
+//! `hearing`, `standing`, `majority` and `reconfigure` are the parts of `Core` itself that bring them together.
 
 mod administration;
 mod advertising;
@@ -30,6 +30,7 @@ pub mod priority;
 mod quorum;
 mod reach;
 mod readiness;
+mod reconfigure;
 mod service;
 mod standing;
 mod suspicion;
@@ -41,7 +42,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use self::administration::{AdminState, Administration, Aspect, Full, Setting, Stamp, Target, Word};
-pub use self::contract::{Input, Output, Proof, Settings, Tracked, VipSettings};
+pub use self::contract::{CheckSettings, Input, Output, Proof, Settings, Tracked, VipSettings};
 pub use self::damping::Damping;
 pub use self::election::{Claimant, Election, Terms};
 pub use self::health::Health;
@@ -133,7 +134,7 @@ impl Core {
             itself: AdminState::Ready,
             readiness: Readiness::new(settings.expected_peers, interval, settings.sync_patience, now),
             services,
-            checks: settings.checks.iter().map(|(rise, fall)| Health::new(*rise, *fall)).collect(),
+            checks: settings.checks.iter().map(|check| Health::new(check.rise, check.fall)).collect(),
             links: vec![false; settings.vips.len()],
             let_go_at: None,
             connections: vec![0; settings.services.len()],

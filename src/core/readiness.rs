@@ -75,6 +75,11 @@ impl Readiness {
         }
     }
 
+    /// Another number of peers is named; whoever had settled stays so.
+    pub(super) fn expect(&mut self, peers: usize) {
+        self.expected_peers = peers;
+    }
+
     /// What the cluster knew before has arrived.
     pub(super) fn synced(&mut self) {
         self.synced = true;

@@ -27,6 +27,8 @@ pub struct ServiceSettings {
 #[derive(Debug, Clone)]
 pub struct Service {
     listening: bool,
+    /// Whether it was well when its backends became others: until these are known that holds.
+    well_before: Option<bool>,
     backends: Vec<Backend>,
 }
 
@@ -45,15 +47,43 @@ pub struct Backend {
 impl Service {
     /// Not listening, nothing probed.
     pub fn new(settings: &ServiceSettings) -> Self {
-        let backend = Backend {
-            health: Health::new(settings.rise, settings.fall),
-            passed_over: false,
-            probed_in_round: false,
-            views: Views::default(),
-            admin: AdminState::Ready,
-            weight: None,
-        };
-        Self { listening: false, backends: vec![backend; settings.backends.len()] }
+        let backend = Backend::new(settings);
+        Self { listening: false, well_before: None, backends: vec![backend; settings.backends.len()] }
+    }
+
+    /// One that joins those of a node that runs.
+    pub fn added(settings: &ServiceSettings, listening: bool, round_complete: bool) -> Self {
+        let mut service = Self { listening, ..Self::new(settings) };
+        service.backends.iter_mut().for_each(|backend| backend.probed_in_round = round_complete);
+        service
+    }
+
+    /// Goes on with other settings. A backend of the same name keeps all that is known of it, unless it `has_moved`
+    /// to another address; a new one is unknown, and no round waits for it that was complete before.
+    pub fn reconfigure(
+        &mut self,
+        before: &ServiceSettings,
+        settings: &ServiceSettings,
+        has_moved: impl Fn(usize) -> bool,
+        me: MemberId,
+    ) {
+        let (well, round_complete) = (self.well(), self.round_complete());
+        let known: Vec<Backend> = std::mem::take(&mut self.backends);
+        for (at, name) in settings.backends.iter().enumerate() {
+            let kept = before.backends.iter().position(|before| before == name).map(|at| known[at].clone());
+            let mut backend =
+                kept.unwrap_or_else(|| Backend { probed_in_round: round_complete, ..Backend::new(settings) });
+            backend.health.adjust(settings.rise, settings.fall);
+            if has_moved(at) {
+                backend.health.forget();
+                backend.passed_over = false;
+            }
+            // The others count the backends as their own files have them.
+            backend.views = Views::default();
+            backend.views.record(me, backend.verdict());
+            self.backends.push(backend);
+        }
+        self.well_before = well;
     }
 
     /// The proxy's listeners accept, or no longer do.
@@ -169,7 +199,7 @@ impl Service {
         }
         let unknown =
             self.backends.iter().any(|b| b.verdict() == Verdict::Unknown && b.admin == AdminState::Ready);
-        (!unknown).then_some(false)
+        if unknown { self.well_before } else { Some(false) }
     }
 
     /// Whether any backend is usable from here.
@@ -184,6 +214,18 @@ impl Service {
 }
 
 impl Backend {
+    /// Unknown, and wanted.
+    fn new(settings: &ServiceSettings) -> Self {
+        Self {
+            health: Health::new(settings.rise, settings.fall),
+            passed_over: false,
+            probed_in_round: false,
+            views: Views::default(),
+            admin: AdminState::Ready,
+            weight: None,
+        }
+    }
+
     /// This node's verdict.
     pub fn verdict(&self) -> Verdict {
         self.health.verdict()

@@ -8,6 +8,7 @@
 //! | `cfg` | the configuration's digest, 16 digits |
 //! | `h/ID` | a service's backends, a letter each: `?`, `U` or `D` |
 //! | `vip/ID` | this node's latest takeover of a VIP: `TERM;TRACEPARENT` |
+//! | `rl` | when an operator last had every node read its file, by this node's word: milliseconds since the epoch |
 //! | `adm/ID` | an operator's word: `TARGET;ASPECT;VALUE;EXPIRES;STAMP;WRITER` |
 //!
 //! `ID` is 16 digits of a name's hash, so that keys are short whatever the names. Whatever doesn't read as said
@@ -25,6 +26,8 @@ use crate::wire::member_id;
 
 /// The way values are written; another one is passed over.
 const FORMAT: &str = "1";
+/// See the table.
+const RELOAD: &str = "rl";
 /// `DIRECTORY/EVERYWHERE`, as in commands.
 const ANY: &str = "*";
 
@@ -64,6 +67,16 @@ pub(super) fn failovers(
 
 fn failover_key(vip: &str) -> String {
     format!("vip/{}", id(vip))
+}
+
+/// The key under which a node has all others read their files, and what stands behind it.
+pub(super) fn reload(at: u64) -> (String, String) {
+    (RELOAD.to_owned(), at.to_string())
+}
+
+/// When a member last had everybody read their files, in milliseconds since the epoch.
+pub(super) fn reload_asked(values: &BTreeMap<String, String>) -> Option<u64> {
+    values.get(RELOAD)?.parse().ok()
 }
 
 /// Everything this node tells, by key, but for its takeovers.
@@ -267,6 +280,15 @@ mod tests {
             "ha1;state;drain;soon;5;0a",
         ] {
             assert_eq!(word(value, CLOCKS), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_word_to_reload_is_read_as_it_was_written() {
+        let (key, value) = reload(1_700_000_000_000);
+        assert_eq!(reload_asked(&[(key.clone(), value)].into()), Some(1_700_000_000_000));
+        for other in ["", "-1", "soon", "99999999999999999999"] {
+            assert_eq!(reload_asked(&[(key.clone(), other.to_owned())].into()), None, "{other}");
         }
     }
 

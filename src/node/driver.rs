@@ -12,6 +12,7 @@ mod actions;
 mod administration;
 mod guarding;
 pub(super) mod hearsay;
+mod reloading;
 mod telling;
 
 use std::collections::BTreeMap;
@@ -36,8 +37,9 @@ use crate::wire::seal;
 use self::hearsay::Hearsay;
 use self::telling::{FirstMoments, Story};
 use super::mailbox::{Event, Mailbox};
-use super::service::Prober;
-use super::snapshot::{self, Snapshot, VipFacts};
+use super::numbers::Numbers;
+use super::service::{Prober, Reloads};
+use super::snapshot::{self, Basis, Snapshot, VipFacts};
 use super::start::Wards;
 use super::targets::Targets;
 use super::throttle::Throttle;
@@ -68,11 +70,13 @@ pub(super) struct Driver {
     pub(super) wards: Wards,
     pub(super) proxy: Arc<Proxy>,
     pub(super) prober: Prober,
+    pub(super) reloads: Reloads,
     pub(super) mailbox: Mailbox,
     pub(super) config: Arc<Config>,
     pub(super) identity: Arc<Identity>,
     pub(super) digest: String,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) numbers: Arc<Numbers>,
     pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
     pub(super) vips: Vec<Vip>,
     /// Where each backend is, as far as its name has been resolved.
@@ -231,6 +235,10 @@ impl Driver {
 
     fn handle(&mut self, input: Input) {
         self.core.handle(input, clock::now());
+        self.carry_out_all();
+    }
+
+    fn carry_out_all(&mut self) {
         while let Some(output) = self.core.poll_output() {
             self.carry_out(output);
         }
@@ -297,7 +305,11 @@ impl Driver {
         for event in events {
             match event {
                 Event::Probed(result) => self.probed(&result),
-                Event::Checked(check, success) => self.handle(Input::Checked { check, success }),
+                Event::Checked(check, success) => {
+                    if let Some(check) = self.numbers.check(check) {
+                        self.handle(Input::Checked { check, success });
+                    }
+                }
                 Event::Proxy(report) => self.heard_proxy(report),
                 Event::Seeds(addresses) => {
                     if self.peers.know_always(addresses) {
@@ -307,6 +319,13 @@ impl Driver {
                 Event::Said { change, operator, answer, span } => {
                     let inside = tracing::info_span!(parent: span, "driver.said");
                     inside.in_scope(|| self.said(&change, operator, answer));
+                }
+                Event::Reload { read, by, cluster, answer } => {
+                    let outcome = self.reload(*read, &by, cluster);
+                    if let Some(answer) = answer {
+                        // Whoever has stopped waiting finds it in the log.
+                        let _ = answer.send(outcome);
+                    }
                 }
                 Event::Gossip(news) => self.hear_gossip(news),
                 Event::Terminate => self.leave(),
@@ -324,7 +343,12 @@ impl Driver {
     }
 
     fn probed(&mut self, result: &probe::ProbeResult) {
-        let (service, backend) = (result.service, result.backend);
+        // Nobody's any more, or of where it was before.
+        let Some((service, backend)) = self.numbers.backend(result.backend) else { return };
+        let configured = &self.config.services[service].backends[backend].address;
+        if matches!((configured, result.address), (Endpoint::Address(is), Some(was)) if *is != was) {
+            return;
+        }
         let moved = result.address.filter(|address| self.addresses[service][backend] != Some(*address));
         if let Some(address) = moved {
             self.addresses[service][backend] = Some(address);
@@ -342,13 +366,12 @@ impl Driver {
 
     fn heard_proxy(&mut self, report: proxy::Report) {
         match report {
-            proxy::Report::ConnectFailed { service, backend, reason } => {
-                self.connect_failed(service, backend, reason.as_str());
+            proxy::Report::ConnectFailed { service: _, backend, reason } => {
+                self.connect_failed(backend, reason.as_str());
             }
-            proxy::Report::ConnectOverdue { service, backend } => {
-                self.connect_failed(service, backend, "overdue");
-            }
+            proxy::Report::ConnectOverdue { service: _, backend } => self.connect_failed(backend, "overdue"),
             proxy::Report::NoBackend { service } => {
+                let Some(service) = self.numbers.service(service) else { return };
                 let name = &self.config.services[service].name;
                 if let Some(more) = self.throttle.admit(("no_backend", ""), clock::now()) {
                     Told::ServiceNoBackend { service: name, more }.tell();
@@ -357,7 +380,8 @@ impl Driver {
         }
     }
 
-    fn connect_failed(&mut self, service: usize, backend: usize, reason: &'static str) {
+    fn connect_failed(&mut self, number: usize, reason: &'static str) {
+        let Some((service, backend)) = self.numbers.backend(number) else { return };
         if let Some(more) = self.throttle.admit(("connect", reason), clock::now()) {
             let (service, backend) = self.names(service, backend);
             Told::BackendPassedOver { service, backend, reason, more }.tell();
@@ -387,15 +411,13 @@ impl Driver {
             self.vips[vip].facts.failover = self.latest_failover(vip, now);
         }
         let facts: Vec<VipFacts> = self.vips.iter().map(|vip| vip.facts.clone()).collect();
-        let snapshot = snapshot::take(
-            &self.core,
-            &self.config,
-            &self.identity,
-            &self.digest,
-            &facts,
-            &self.addresses,
-            now,
-        );
+        let basis = Basis {
+            config: Arc::clone(&self.config),
+            numbers: Arc::clone(&self.numbers),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let snapshot =
+            snapshot::take(&self.core, basis, &self.identity, &self.digest, &facts, &self.addresses, now);
         self.gossip();
         let snapshot = Snapshot { targets: self.targets.addresses(), ..snapshot };
         self.snapshots.send_replace(Arc::new(snapshot));
@@ -407,8 +429,10 @@ impl Driver {
         if self.config.vips.iter().all(|vip| vip.preempt_when_connections_below.is_none()) {
             return;
         }
-        for (service, counters) in self.proxy.counters().services.iter().enumerate() {
-            self.handle(Input::Connections { service, active: counters.active });
+        for (number, counters) in self.proxy.counters().services.iter().enumerate() {
+            if let Some(service) = self.numbers.service(number) {
+                self.handle(Input::Connections { service, active: counters.active });
+            }
         }
     }
 

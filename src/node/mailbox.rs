@@ -9,7 +9,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::admin::{Answer, Change, Operator};
+use crate::admin::{Answer, Change, Operator, ReloadAnswer};
+use crate::config::Config;
 use crate::peers::gossip;
 use crate::{probe, proxy};
 
@@ -23,7 +24,7 @@ const WAITING: usize = 256;
 pub(super) enum Event {
     /// A backend was probed.
     Probed(probe::ProbeResult),
-    /// A command was run: index of the check, and whether it succeeded.
+    /// A command was run: number of the check, and whether it succeeded.
     Checked(usize, bool),
     /// A worker noticed something.
     Proxy(proxy::Report),
@@ -41,6 +42,17 @@ pub(super) enum Event {
         /// What it is done within.
         span: tracing::Span,
     },
+    /// The file was read again: whoever asked wants to know what came of it.
+    Reload {
+        /// What it says, or what is wrong with it, as operators read that.
+        read: Box<Result<Config, String>>,
+        /// Who asked.
+        by: String,
+        /// Whether all other nodes are to do the same, if it comes to anything.
+        cluster: bool,
+        /// For what came of it; dropped when the mailbox is full.
+        answer: Option<ReloadAnswer>,
+    },
     /// Gossip has something to say.
     Gossip(gossip::News),
     /// SIGTERM or SIGINT.
@@ -53,9 +65,12 @@ impl Event {
         match self {
             Self::Probed(result) => result.routine,
             Self::Gossip(news) => matches!(news, gossip::News::Counted { .. }),
-            Self::Checked(..) | Self::Proxy(_) | Self::Seeds(_) | Self::Said { .. } | Self::Terminate => {
-                false
-            }
+            Self::Checked(..)
+            | Self::Proxy(_)
+            | Self::Seeds(_)
+            | Self::Said { .. }
+            | Self::Reload { .. }
+            | Self::Terminate => false,
         }
     }
 }

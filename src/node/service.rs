@@ -4,18 +4,22 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::sync::{oneshot, watch};
 
-use crate::config::{Config, Endpoint};
+use crate::admin::ReloadAnswer;
+use crate::config::{self, Config, Endpoint};
 use crate::{admin, probe};
 
-use super::mailbox::{Event, Sender};
+use super::mailbox::{self, Event};
+use super::numbers::Numbers;
+use super::start;
 
 /// Seeds that are names are looked up again this often: addresses change, and a name may not be there yet.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(10);
@@ -27,7 +31,7 @@ pub(super) struct Service {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Has backends probed.
+/// Has backends probed, by service and number, and checks run.
 #[derive(Clone)]
 pub(super) struct Prober(UnboundedSender<Order>);
 
@@ -35,7 +39,11 @@ pub(super) struct Prober(UnboundedSender<Order>);
 enum Order {
     Now(usize, usize),
     Pause(usize, usize, bool),
+    Replace { to_probe: Vec<probe::Target>, to_check: Vec<(usize, config::Check)>, seeds: Names },
 }
+
+/// Seeds whose addresses have to be asked for, with their ports.
+type Names = Vec<(String, u16)>;
 
 impl Prober {
     /// Probes a backend now.
@@ -47,21 +55,64 @@ impl Prober {
     pub(super) fn pause(&self, service: usize, backend: usize, pause: bool) {
         let _ = self.0.send(Order::Pause(service, backend, pause));
     }
+
+    /// Goes on with what this configuration has, without a gap where it is as before.
+    pub(super) fn replace(&self, config: &Config, numbers: &Numbers) {
+        let (to_probe, to_check) = (targets(config, numbers), checks(config, numbers));
+        let _ = self.0.send(Order::Replace { to_probe, to_check, seeds: names(config) });
+    }
+}
+
+/// So many may wait for the file to be read again; whoever else asks is told to come back.
+const RELOADS: usize = 8;
+
+/// Has the file read again.
+#[derive(Clone)]
+pub(super) struct Reloads(Sender<Reload>);
+
+/// Somebody wants the file read again.
+pub(super) struct Reload {
+    by: String,
+    cluster: bool,
+    answer: Option<ReloadAnswer>,
+}
+
+/// Where whoever asks for a reload leaves that, and where it is found.
+pub(super) fn reloads() -> (Reloads, Receiver<Reload>) {
+    let (sender, asked) = channel(RELOADS);
+    (Reloads(sender), asked)
+}
+
+impl Reloads {
+    /// Never waits; when too many do already, the answer is dropped.
+    pub(super) fn ask(&self, by: String, cluster: bool, answer: Option<ReloadAnswer>) {
+        let _ = self.0.try_send(Reload { by, cluster, answer });
+    }
+}
+
+/// What reloads need.
+pub(super) struct Reloading {
+    pub(super) file: PathBuf,
+    pub(super) reloads: Reloads,
+    pub(super) asked: Receiver<Reload>,
 }
 
 impl Service {
     /// Starts the thread. `sources` is made on it.
     pub(super) fn start(
         config: &Config,
+        numbers: &Numbers,
         listeners: admin::Listeners,
-        mailbox: Sender,
+        reloading: Reloading,
+        mailbox: mailbox::Sender,
         sources: impl FnOnce() -> admin::Sources + Send + 'static,
     ) -> io::Result<Self> {
         // One entry for every order of the core's, which are as many as connections fail in the worst case
         // and are coalesced by the probes.
         let (probe, orders) = unbounded_channel();
         let (stop, stopped) = oneshot::channel();
-        let config = config.clone();
+        let (targets, checks) = (targets(config, numbers), checks(config, numbers));
+        let (seeds, to_resolve) = watch::channel(names(config));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // Before any thread could miss one.
         let signals = {
@@ -75,21 +126,21 @@ impl Service {
         };
         let thread = std::thread::Builder::new().name("service".into()).spawn(move || {
             runtime.block_on(async move {
-                let probes = start_probes(&config, &mailbox);
-                let checks = start_checks(&config, &mailbox);
+                let probes = start_probes(targets, &mailbox);
+                let checks = start_checks(checks, &mailbox);
                 let work = async {
                     tokio::join!(
                         serve(listeners, sources()),
-                        carry_out(orders, &probes),
-                        resolve_seeds(&config, &mailbox),
-                        watch_signals(signals, &mailbox),
+                        carry_out(orders, probes, checks, seeds),
+                        resolve_seeds(to_resolve, &mailbox),
+                        read_again(reloading.asked, &reloading.file, &mailbox),
+                        watch_signals(signals, &reloading.reloads, &mailbox),
                     )
                 };
                 tokio::select! {
                     _ = work => {}
                     _ = stopped => {}
                 }
-                drop((probes, checks));
             });
         })?;
         Ok(Self { prober: Prober(probe), stop: Some(stop), thread: Some(thread) })
@@ -112,20 +163,27 @@ impl Drop for Service {
     }
 }
 
-fn start_probes(config: &Config, mailbox: &Sender) -> probe::Probes {
-    let mailbox = mailbox.clone();
-    let report = Arc::new(move |result| mailbox.tell(Event::Probed(result)));
-    probe::start(probe::Target::all(&config.services), report)
+fn targets(config: &Config, numbers: &Numbers) -> Vec<probe::Target> {
+    probe::Target::all(&config.services, numbers.all())
 }
 
-fn start_checks(config: &Config, mailbox: &Sender) -> probe::Checks {
+fn checks(config: &Config, numbers: &Numbers) -> Vec<(usize, config::Check)> {
+    numbers.checks().iter().copied().zip(config.checks.iter().cloned()).collect()
+}
+
+fn start_probes(targets: Vec<probe::Target>, mailbox: &mailbox::Sender) -> probe::Probes {
     let mailbox = mailbox.clone();
-    let names: Vec<String> = config.checks.iter().map(|check| check.name.clone()).collect();
+    let report = Arc::new(move |result| mailbox.tell(Event::Probed(result)));
+    probe::start(targets, report)
+}
+
+fn start_checks(checks: Vec<(usize, config::Check)>, mailbox: &mailbox::Sender) -> probe::Checks {
+    let mailbox = mailbox.clone();
     probe::start_checks(
-        &config.checks,
+        checks,
         Arc::new(move |check: usize, outcome: Result<(), probe::CheckFailure>| {
             if let Err(failure) = &outcome {
-                tracing::debug!(check = names.get(check), %failure, "check failed");
+                tracing::debug!(check, %failure, "check failed");
             }
             mailbox.tell(Event::Checked(check, outcome.is_ok()));
         }),
@@ -139,38 +197,61 @@ async fn serve(listeners: admin::Listeners, sources: admin::Sources) {
     std::future::pending::<()>().await;
 }
 
-async fn carry_out(mut orders: UnboundedReceiver<Order>, probes: &probe::Probes) {
+async fn carry_out(
+    mut orders: UnboundedReceiver<Order>,
+    mut probes: probe::Probes,
+    mut checks: probe::Checks,
+    resolved: watch::Sender<Names>,
+) {
     while let Some(order) = orders.recv().await {
         match order {
             Order::Now(service, backend) => probes.now(service, backend),
             Order::Pause(service, backend, pause) => probes.pause(service, backend, pause),
+            Order::Replace { to_probe, to_check, seeds } => {
+                probes.replace(to_probe);
+                checks.replace(to_check);
+                resolved.send_if_modified(|names| std::mem::replace(names, seeds.clone()) != seeds);
+            }
         }
     }
     std::future::pending::<()>().await;
 }
 
-async fn resolve_seeds(config: &Config, mailbox: &Sender) {
-    let names: Vec<(&str, u16)> = config
-        .cluster
-        .seeds
-        .iter()
-        .filter_map(|seed| match seed {
-            Endpoint::Name(name, port) => Some((name.as_str(), *port)),
-            Endpoint::Address(_) => None,
-        })
-        .collect();
-    while !names.is_empty() {
+/// Reads the file for whoever asks, one after the other, so that the last one to ask has the last word.
+async fn read_again(mut asked: Receiver<Reload>, file: &Path, mailbox: &mailbox::Sender) {
+    while let Some(Reload { by, cluster, answer }) = asked.recv().await {
+        let file = file.to_owned();
+        // Not here: probes don't wait for a disk.
+        let Ok(read) = tokio::task::spawn_blocking(move || start::read(&file)).await else { continue };
+        let read = Box::new(read.map_err(|error| error.to_string()));
+        mailbox.tell(Event::Reload { read, by, cluster, answer });
+    }
+}
+
+fn names(config: &Config) -> Names {
+    let name = |seed: &Endpoint| match seed {
+        Endpoint::Name(name, port) => Some((name.clone(), *port)),
+        Endpoint::Address(_) => None,
+    };
+    config.cluster.seeds.iter().filter_map(name).collect()
+}
+
+async fn resolve_seeds(mut names: watch::Receiver<Names>, mailbox: &mailbox::Sender) {
+    loop {
         let mut found: Vec<SocketAddr> = Vec::new();
-        for (name, port) in &names {
-            match tokio::time::timeout(RESOLVE_AGAIN, tokio::net::lookup_host((*name, *port))).await {
+        let seeds = names.borrow_and_update().clone();
+        for (name, port) in &seeds {
+            match tokio::time::timeout(RESOLVE_AGAIN, tokio::net::lookup_host((name.as_str(), *port))).await {
                 Ok(Ok(addresses)) => found.extend(addresses.take(8)),
                 Ok(Err(_)) | Err(_) => tracing::debug!(seed = name, "seed does not resolve"),
             }
         }
-        mailbox.tell(Event::Seeds(found));
-        tokio::time::sleep(RESOLVE_AGAIN).await;
+        if !seeds.is_empty() {
+            mailbox.tell(Event::Seeds(found));
+        }
+        let patience = if seeds.is_empty() { Duration::MAX } else { RESOLVE_AGAIN };
+        let _ = tokio::time::timeout(patience, names.changed()).await;
     }
-    std::future::pending::<()>().await;
 }
 
 struct Signals {
@@ -180,17 +261,18 @@ struct Signals {
     user2: Signal,
 }
 
-async fn watch_signals(mut signals: Signals, mailbox: &Sender) {
+async fn watch_signals(mut signals: Signals, reloads: &Reloads, mailbox: &mailbox::Sender) {
     let mut asked_before = false;
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => {}
             _ = signals.interrupt.recv() => {}
-            // What these will ask for must not, until then, end a daemon that holds a VIP.
             _ = signals.hangup.recv() => {
-                tracing::warn!("SIGHUP: this version can't reload its configuration; nothing was changed");
+                // Whoever waits already will read the file as it is then.
+                reloads.ask("SIGHUP".into(), false, None);
                 continue;
             }
+            // What it will ask for must not, until then, end a daemon that holds a VIP.
             _ = signals.user2.recv() => {
                 tracing::warn!("SIGUSR2: this version can't replace its binary; nothing was changed");
                 continue;

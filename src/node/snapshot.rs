@@ -1,6 +1,7 @@
 //! What the driver shows of itself: a copy that others read whenever they like.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -10,15 +11,19 @@ use crate::admin::administration::{self, Words};
 use crate::admin::{RequestCounts, status};
 use crate::config::{self, Config, Identity};
 use crate::core::{self, Core, MemberId, MemberState, Time, VipState};
-use crate::proxy::{self, ConnectFailure, Counters, Rejection};
+use crate::proxy::{self, BackendCounters, ConnectFailure, Counters, Rejection, ServiceCounters};
 use crate::telemetry::{
-    self, BackendSample, FailoverTrace, ProxySample, Sample, ServiceSample, TrackSample, VipSample,
+    self, BackendSample, FailoverTrace, Metrics, ProxySample, Sample, ServiceSample, TrackSample, VipSample,
 };
 use crate::wire::member_id;
 
+use super::numbers::Numbers;
+
 /// The driver's state at one moment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Snapshot {
+    /// What all the rest is counted by.
+    pub(super) basis: Basis,
     pub(super) ready: bool,
     pub(super) majority: Option<status::Majority>,
     pub(super) members: Vec<status::Member>,
@@ -37,6 +42,35 @@ pub(super) struct Snapshot {
     pub(super) well: Vec<bool>,
     /// What `/readyz` lists.
     pub(super) conditions: Vec<(String, bool)>,
+}
+
+/// What a node runs by until the next reload.
+#[derive(Debug, Clone)]
+pub(super) struct Basis {
+    pub(super) config: Arc<Config>,
+    pub(super) numbers: Arc<Numbers>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Snapshot {
+    /// Before there is anything to show.
+    pub(super) fn of_nothing(basis: Basis) -> Self {
+        Self {
+            basis,
+            ready: false,
+            majority: None,
+            members: Vec::new(),
+            vips: Vec::new(),
+            services: Vec::new(),
+            words: Words::default(),
+            targets: BTreeMap::new(),
+            admin: core::AdminState::Ready,
+            heard: Vec::new(),
+            checks: Vec::new(),
+            well: Vec::new(),
+            conditions: Vec::new(),
+        }
+    }
 }
 
 /// One VIP.
@@ -74,10 +108,6 @@ pub(super) struct VipFacts {
 /// What a scrape shows that neither the core nor the proxy knows.
 #[derive(Debug, Clone)]
 pub(super) struct NodeFacts {
-    /// When the configuration was loaded, since the epoch.
-    pub(super) loaded: Duration,
-    /// How many members the configuration names.
-    pub(super) members_expected: u64,
     /// What the admin server has answered, by path and status code.
     pub(super) admin_requests: RequestCounts,
     /// Spans that have ended, and how many of these a collector has taken.
@@ -89,13 +119,14 @@ pub(super) struct NodeFacts {
 /// Copies what there is to show.
 pub(super) fn take(
     core: &Core,
-    config: &Config,
+    basis: Basis,
     identity: &Identity,
     digest: &str,
     vips: &[VipFacts],
     addresses: &[Vec<Option<std::net::SocketAddr>>],
     now: Time,
 ) -> Snapshot {
+    let config = Arc::clone(&basis.config);
     let services = config.services.iter().enumerate().map(|(at, service)| {
         let names = |id: MemberId| name(core, identity, id);
         // What somebody saw who isn't there any more is no view.
@@ -108,9 +139,10 @@ pub(super) fn take(
     let listening = core.services().iter().all(crate::core::Service::listening);
     let probed = core.services().iter().all(crate::core::Service::round_complete);
     Snapshot {
+        basis,
         ready: core.is_ready(),
         majority: majority(core, now),
-        members: members(core, config, identity, digest, now),
+        members: members(core, &config, identity, digest, now),
         vips: config
             .vips
             .iter()
@@ -119,7 +151,7 @@ pub(super) fn take(
             .map(|(at, (vip, facts))| VipSnapshot {
                 shown: self::vip(core, at, vip, identity, facts, now),
                 address_present: facts.address_present,
-                tracks: tracks(core, at, config),
+                tracks: tracks(core, at, &config),
             })
             .collect(),
         services: services.collect(),
@@ -138,17 +170,14 @@ pub(super) fn take(
 }
 
 /// The document of `/api/v1/status`.
-pub(super) fn status(
-    snapshot: &Snapshot,
-    config: &Config,
-    identity: &Identity,
-    counters: &Counters,
-) -> status::Status {
+pub(super) fn status(snapshot: &Snapshot, identity: &Identity, counters: &Counters) -> status::Status {
+    let Basis { config, numbers, .. } = &snapshot.basis;
     let services =
         config.services.iter().zip(&snapshot.services).enumerate().map(|(at, (service, backends))| {
-            let counted = counters.services.get(at);
-            let backends =
-                service.backends.iter().zip(backends).enumerate().map(|(index, (backend, known))| {
+            let counted = counters.services.get(numbers.services()[at]);
+            let backends = service.backends.iter().zip(backends).zip(&numbers.backends()[at]).map(
+                |((backend, known), number)| {
+                    let counted = counted.and_then(|counted| counted.backend(*number));
                     status::Backend {
                         name: backend.name.clone(),
                         address: known.address.clone(),
@@ -157,12 +186,11 @@ pub(super) fn status(
                         agreed: known.agreed.into(),
                         views: known.views.clone(),
                         weight: known.weight,
-                        connections_active: counted
-                            .and_then(|c| c.backends.get(index))
-                            .map_or(0, |b| b.active),
-                        connections_total: counted.and_then(|c| c.backends.get(index)).map(|b| b.connections),
+                        connections_active: counted.map_or(0, |counted| counted.active),
+                        connections_total: counted.map(|counted| counted.connections),
                     }
-                });
+                },
+            );
             status::Service {
                 name: service.name.clone(),
                 connections_active: counted.map_or(0, |c| c.active),
@@ -207,9 +235,13 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
         grants: vip.shown.grants.as_ref().map_or(0, |grants| grants.granted_by.len() as u64),
         damped: vip.shown.damped.len() as u64,
     });
-    let known = snapshot.services.iter().zip(&snapshot.well);
-    let services = counters.services.iter().zip(known).map(|(counted, (backends, well))| {
-        let backends = counted.backends.iter().zip(backends).map(|(counted, known)| BackendSample {
+    let known = snapshot.services.iter().zip(&snapshot.well).zip(snapshot.basis.numbers.all());
+    let no_service = ServiceCounters::default();
+    let services = known.map(|((backends, well), (number, numbers))| {
+        let counted = counters.services.get(number).unwrap_or(&no_service);
+        let nothing = BackendCounters::default();
+        let counts = numbers.iter().map(|number| counted.backend(*number).unwrap_or(&nothing));
+        let backends = counts.zip(backends).map(|(counted, known)| BackendSample {
             up: known.usable,
             verdict: known.verdict,
             admin: Some(known.admin),
@@ -241,10 +273,11 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
             backends: backends.collect(),
         }
     });
+    let cluster = &snapshot.basis.config.cluster;
+    let named = cluster.nodes.len().max(cluster.seeds.len());
+    let members_expected = cluster.quorum.majority_of().map_or(named, usize::from) as u64;
     Sample {
         ready: snapshot.ready,
-        config_reload_ok: true,
-        config_loaded: facts.loaded,
         admin: snapshot.admin,
         admin_requests: facts.admin_requests,
         spans: facts.spans,
@@ -254,7 +287,7 @@ pub(super) fn sample(snapshot: &Snapshot, counters: &Counters, facts: NodeFacts)
             [majority.expected_nodes, majority.needed, majority.present].map(u64::from)
         }),
         members,
-        members_expected: facts.members_expected,
+        members_expected,
         heard: snapshot.heard.clone(),
         checks: snapshot.checks.clone(),
         proxy: ProxySample {

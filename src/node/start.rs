@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::admin;
 use crate::config::identity::ThisHost;
-use crate::config::{self, Config, Endpoint, Identity};
+use crate::config::{self, Config, Endpoint, Identity, LoadError};
 use crate::core::{self, Boot, Core, MemberId, Placement, Settings, Terms, VipSettings};
 use crate::guard::{Guard, GuardError, Inherited, Ward, WardVip, clock};
 use crate::peers::{self, Peers, PeersError, gossip};
@@ -32,6 +32,8 @@ const CROWD: usize = 10;
 
 /// Everything that can fail has been done.
 pub(super) struct Prepared {
+    /// Where the configuration is, for reloads.
+    pub(super) file: PathBuf,
     pub(super) config: Config,
     pub(super) digest: [u8; 32],
     pub(super) identity: Identity,
@@ -90,7 +92,7 @@ impl Wards {
 
 /// Reads the file and takes what the host has to give.
 pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunError> {
-    let mut config = read(file)?;
+    let mut config = read(file).map_err(|error| RunError::Problems(error.to_string()))?;
     let digest = config::digest(&config);
     let identity = config::identify(&config, node, &ThisHost).map_err(|e| RunError::two_lines(2, &e))?;
     let witness = config.cluster.witness.contains(&identity.name);
@@ -143,6 +145,7 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
         core.handle(core::Input::Listening { service, listening: true }, clock::now());
     }
     Ok(Prepared {
+        file: file.to_owned(),
         config,
         digest,
         identity,
@@ -158,8 +161,9 @@ pub(super) fn prepare(file: &Path, node: Option<&str>) -> Result<Prepared, RunEr
     })
 }
 
-fn read(file: &Path) -> Result<Config, RunError> {
-    let (config, lints) = config::load(file).map_err(|error| RunError::Problems(error.to_string()))?;
+/// Reads the file; what is odd about it is logged.
+pub(super) fn read(file: &Path) -> Result<Config, LoadError> {
+    let (config, lints) = config::load(file)?;
     for lint in &lints {
         tracing::warn!(line = lint.line, "{}", lint.message);
     }
@@ -167,7 +171,7 @@ fn read(file: &Path) -> Result<Config, RunError> {
 }
 
 /// A witness knows the VIPs that it votes on, and has nothing to serve.
-fn only_vote(config: &mut Config) {
+pub(super) fn only_vote(config: &mut Config) {
     config.services.clear();
     config.checks.clear();
     for vip in &mut config.vips {
@@ -206,37 +210,71 @@ fn missing_interface(interfaces: &BTreeSet<String>) -> Result<(), RunError> {
 /// Another daemon of the same user could share a port unseen; this asks before anything is opened.
 fn ports_are_free(config: &Config) -> Result<(), RunError> {
     for address in config.services.iter().flat_map(|service| &service.listen) {
-        match proxy::port_is_free(*address) {
-            // The guard may be allowed what the daemon isn't.
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            Err(error) => return Err(refused_listener(*address, &error)),
-        }
+        port_is_free(*address)?;
     }
     Ok(())
 }
 
+fn port_is_free(address: SocketAddr) -> Result<(), RunError> {
+    match proxy::port_is_free(address) {
+        // The guard may be allowed what the daemon isn't.
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+            Err(refused_listener(address, &error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// One listener for every worker, service and address.
 fn listen(config: &Config, guard: &mut Guard) -> Result<Vec<Vec<(usize, TcpListener)>>, RunError> {
+    open(
+        config,
+        |_, _| true,
+        |socket, address| match socket.bind(&address.into()) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                guard.bind(socket.as_fd(), address).map_err(|error| match error {
+                    GuardError::Unreachable(error) => error,
+                    error => io::Error::other(error),
+                })
+            }
+            bound => bound,
+        },
+    )
+}
+
+/// The listeners that `config` has, and `before` hasn't: with what the daemon itself may do, since nobody waits for a
+/// guard that is holding VIPs.
+pub(super) fn listen_anew(
+    before: &Config,
+    config: &Config,
+) -> Result<Vec<Vec<(usize, TcpListener)>>, RunError> {
+    let ours = |address: &SocketAddr| before.services.iter().any(|service| service.listen.contains(address));
+    let is_new = |service: &config::Service, address: &SocketAddr| {
+        let was = before.services.iter().find(|was| was.name == service.name);
+        was.is_none_or(|was| !was.listen.contains(address))
+    };
+    let all = config.services.iter().flat_map(|service| &service.listen);
+    for address in all.filter(|address| !ours(address)) {
+        port_is_free(*address)?;
+    }
+    open(config, is_new, |socket, address| socket.bind(&address.into()))
+}
+
+/// For every worker those listeners that are `chosen`, each with its service's place.
+fn open(
+    config: &Config,
+    chosen: impl Fn(&config::Service, &SocketAddr) -> bool,
+    mut bind: impl FnMut(&socket2::Socket, SocketAddr) -> io::Result<()>,
+) -> Result<Vec<Vec<(usize, TcpListener)>>, RunError> {
     let config::Proxy { workers, backlog, congestion_control, .. } = &config.proxy;
     let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut all = Vec::new();
     for _worker in 0..workers {
         let mut listeners = Vec::new();
-        for (service, settings) in config.services.iter().enumerate() {
-            for address in &settings.listen {
-                let bind = |socket: &socket2::Socket, address: SocketAddr| match socket.bind(&address.into())
-                {
-                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                        guard.bind(socket.as_fd(), address).map_err(|error| match error {
-                            GuardError::Unreachable(error) => error,
-                            error => io::Error::other(error),
-                        })
-                    }
-                    bound => bound,
-                };
-                let listener = proxy::listen(*address, *backlog, congestion_control.as_deref(), bind);
-                listeners.push((service, listener.map_err(|error| refused_listener(*address, &error))?));
+        for (at, service) in config.services.iter().enumerate() {
+            for address in service.listen.iter().filter(|address| chosen(service, address)) {
+                let listener = proxy::listen(*address, *backlog, congestion_control.as_deref(), &mut bind);
+                listeners.push((at, listener.map_err(|error| refused_listener(*address, &error))?));
             }
         }
         all.push(listeners);
@@ -264,7 +302,7 @@ fn admin(config: &Config) -> Result<admin::Listeners, RunError> {
 }
 
 /// What the file says of where the others are; names are resolved later, and again and again.
-fn known_addresses(config: &Config) -> Vec<SocketAddr> {
+pub(super) fn known_addresses(config: &Config) -> Vec<SocketAddr> {
     let seeds = config.cluster.seeds.iter().filter_map(|seed| match seed {
         Endpoint::Address(address) => Some(*address),
         Endpoint::Name(..) => None,
@@ -272,7 +310,8 @@ fn known_addresses(config: &Config) -> Vec<SocketAddr> {
     seeds.chain(config.cluster.nodes.values().map(|ip| SocketAddr::new(*ip, peers::PORT))).collect()
 }
 
-fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings {
+/// What the core needs to know of a configuration.
+pub(super) fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings {
     let names = config.cluster.seeds.iter().filter(|seed| matches!(seed, Endpoint::Name(..))).count();
     let others: BTreeSet<IpAddr> =
         known_addresses(config).iter().map(SocketAddr::ip).filter(|ip| *ip != identity.address).collect();
@@ -304,6 +343,11 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         rise: service.check.rise,
         fall: service.check.fall,
     };
+    let check = |check: &config::Check| core::CheckSettings {
+        name: check.name.clone(),
+        rise: check.rise,
+        fall: check.fall,
+    };
     Settings {
         me: member_id(&identity.name),
         name: identity.name.clone(),
@@ -322,7 +366,7 @@ fn settings(config: &Config, identity: &Identity, digest: &[u8; 32]) -> Settings
         crowd: CROWD,
         vips: config.vips.iter().map(vip).collect(),
         services: config.services.iter().map(service).collect(),
-        checks: config.checks.iter().map(|check| (check.rise, check.fall)).collect(),
+        checks: config.checks.iter().map(check).collect(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The commands of `[[check]]`: run again and again, for their exit status.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::config::Check;
@@ -42,28 +43,62 @@ impl CheckFailure {
     }
 }
 
-/// Who is told a check's index and what its run gave. Called on the runtime: it must not wait for anything.
+/// Who is told a check's number and what its run gave. Called on the runtime: it must not wait for anything.
 pub type CheckReporter = Arc<dyn Fn(usize, Result<(), CheckFailure>) + Send + Sync>;
 
 /// The checks under way. Dropping it ends them, and the commands that are running.
-#[derive(Debug)]
 pub struct Checks {
-    _tasks: JoinSet<()>,
+    report: CheckReporter,
+    /// By number.
+    running: BTreeMap<usize, (Check, AbortHandle)>,
+    tasks: JoinSet<()>,
 }
 
-/// Runs every check's command, now and then an interval after the end of each run.
+/// Runs every check's command, now and then an interval after the end of each run; each has a number.
 ///
 /// A command is executed as it stands, without a shell, in a process group of its own; it reads nothing, and what
 /// it writes is thrown away. One that isn't done within its timeout has failed: its group is asked to end
 /// (`SIGTERM`), and made to after two seconds. Must be called within a tokio runtime with time and I/O.
-pub fn start_checks(checks: &[Check], report: CheckReporter) -> Checks {
-    let watches = checks.iter().cloned().enumerate();
-    Checks { _tasks: watches.map(move |(index, check)| watch(index, check, Arc::clone(&report))).collect() }
+pub fn start_checks(checks: Vec<(usize, Check)>, report: CheckReporter) -> Checks {
+    let mut all = Checks { report, running: BTreeMap::new(), tasks: JoinSet::new() };
+    all.replace(checks);
+    all
 }
 
-async fn watch(index: usize, check: Check, report: CheckReporter) {
+impl Checks {
+    /// Goes on with these checks: what hasn't changed as if nothing had happened, what is new or otherwise at once.
+    ///
+    /// Must be called within the runtime.
+    pub fn replace(&mut self, checks: Vec<(usize, Check)>) {
+        let mut before = std::mem::take(&mut self.running);
+        for (number, check) in checks {
+            let running = match before.remove(&number) {
+                Some((known, task)) if known == check => (known, task),
+                other => {
+                    other.inspect(|(_, task)| task.abort());
+                    let task = self.tasks.spawn(watch(number, check.clone(), Arc::clone(&self.report)));
+                    (check, task)
+                }
+            };
+            self.running.insert(number, running);
+        }
+        for (_, gone) in before.into_values() {
+            gone.abort();
+        }
+        // Those that were ended before.
+        while self.tasks.try_join_next().is_some() {}
+    }
+}
+
+impl std::fmt::Debug for Checks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checks").field("running", &self.running.len()).finish_non_exhaustive()
+    }
+}
+
+async fn watch(number: usize, check: Check, report: CheckReporter) {
     loop {
-        report(index, run(&check.command, check.timeout).await);
+        report(number, run(&check.command, check.timeout).await);
         sleep(check.interval).await;
     }
 }
@@ -250,7 +285,7 @@ mod tests {
         let report: CheckReporter = Arc::new(move |index, outcome| {
             let _ = tell.try_send((index, outcome));
         });
-        let checks = start_checks(&[check(endless), check(command(&["true"]))], report);
+        let checks = start_checks(vec![(0, check(endless)), (1, check(command(&["true"])))], report);
         for _ in 0..3 {
             assert_eq!(told.recv().await, Some((1, Ok(()))));
         }

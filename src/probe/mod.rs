@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub use command::{CheckFailure, CheckReporter, Checks, start_checks};
@@ -29,9 +29,9 @@ use resolve::Resolver;
 /// A backend to probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Index of the service.
+    /// Number of the service.
     pub service: usize,
-    /// Index of the backend in it.
+    /// Number of the backend: its own from one set of targets to the next.
     pub backend: usize,
     /// Where it listens. A name is resolved before each try.
     pub endpoint: Endpoint,
@@ -40,28 +40,31 @@ pub struct Target {
 }
 
 impl Target {
-    /// Every backend that the configuration has.
-    pub fn all(services: &[Service]) -> Vec<Self> {
-        let of_service = |(number, service): (usize, &Service)| {
+    /// Every backend that the configuration has, with each service's number and those of its backends.
+    pub fn all<'n>(
+        services: &[Service],
+        numbers: impl IntoIterator<Item = (usize, &'n Vec<usize>)>,
+    ) -> Vec<Self> {
+        let of_service = |(service, (number, numbers)): (&Service, (usize, &Vec<usize>))| {
             let check = service.check.clone();
-            let target = move |(backend, configured): (usize, &Backend)| Self {
+            let target = move |(configured, backend): (&Backend, &usize)| Self {
                 service: number,
-                backend,
+                backend: *backend,
                 endpoint: configured.address.clone(),
                 check: check.clone(),
             };
-            service.backends.iter().enumerate().map(target).collect::<Vec<_>>()
+            service.backends.iter().zip(numbers).map(target).collect::<Vec<_>>()
         };
-        services.iter().enumerate().flat_map(of_service).collect()
+        services.iter().zip(numbers).flat_map(of_service).collect()
     }
 }
 
 /// What one try gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeResult {
-    /// Index of the service.
+    /// Number of the service.
     pub service: usize,
-    /// Index of the backend in it.
+    /// Number of the backend.
     pub backend: usize,
     /// The address tried; `None` if the name could not be resolved.
     pub address: Option<SocketAddr>,
@@ -112,10 +115,19 @@ impl ProbeFailure {
 pub type Reporter = Arc<dyn Fn(ProbeResult) + Send + Sync>;
 
 /// The probing under way. Dropping it ends it.
-#[derive(Debug)]
 pub struct Probes {
-    controls: HashMap<(usize, usize), Arc<Control>>,
-    _tasks: JoinSet<()>,
+    report: Reporter,
+    begun: Instant,
+    permille: u32,
+    running: HashMap<(usize, usize), Running>,
+    tasks: JoinSet<()>,
+}
+
+/// One target's probing.
+struct Running {
+    target: Target,
+    control: Arc<Control>,
+    task: AbortHandle,
 }
 
 /// What others want of one target's probing.
@@ -129,41 +141,66 @@ struct Control {
 ///
 /// Must be called within a tokio runtime with time and I/O.
 pub fn start(targets: Vec<Target>, report: Reporter) -> Probes {
-    let controls: HashMap<_, _> = targets
-        .iter()
-        .map(|target| ((target.service, target.backend), Arc::new(Control::default())))
-        .collect();
-    let control_of = |target: &Target| Arc::clone(&controls[&(target.service, target.backend)]);
-    let begun = Instant::now();
-    let permille = pace::of_a_node();
-    let tasks = targets
-        .into_iter()
-        .zip(0..)
-        .map(move |(target, number): (_, u32)| {
-            let control = control_of(&target);
-            // A wave, not a wall: the first verdicts are awaited by all, so that it must be a short one.
-            let first = SPREAD * (number % TOGETHER);
-            let pace = Pace::new(begun + APART * (number / TOGETHER), target.check.interval, permille);
-            probe(target, control, Arc::clone(&report), first, pace)
-        })
-        .collect();
-    Probes { controls, _tasks: tasks }
+    let mut probes = Probes {
+        report,
+        begun: Instant::now(),
+        permille: pace::of_a_node(),
+        running: HashMap::new(),
+        tasks: JoinSet::new(),
+    };
+    probes.replace(targets);
+    probes
 }
 
 impl Probes {
+    /// Goes on with these targets: what hasn't changed as if nothing had happened, what is new or otherwise at once.
+    /// Of what is gone nothing is reported any more.
+    ///
+    /// Must be called within the runtime.
+    pub fn replace(&mut self, targets: Vec<Target>) {
+        let mut before = std::mem::take(&mut self.running);
+        let mut begins = 0;
+        for (target, at) in targets.into_iter().zip(0..) {
+            let key = (target.service, target.backend);
+            let running = match before.remove(&key) {
+                Some(running) if running.target == target => running,
+                other => {
+                    other.inspect(|other| other.task.abort());
+                    begins += 1;
+                    self.begin(target, at, begins - 1)
+                }
+            };
+            self.running.insert(key, running);
+        }
+        for gone in before.into_values() {
+            gone.task.abort();
+        }
+        // Those that were ended before.
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    fn begin(&mut self, target: Target, at: u32, begins: u32) -> Running {
+        let control = Arc::new(Control::default());
+        // A wave, not a wall: the first verdicts are awaited by all, so that it must be a short one.
+        let first = SPREAD * (begins % TOGETHER);
+        let pace = Pace::new(self.begun + APART * (at / TOGETHER), target.check.interval, self.permille);
+        let task = probe(target.clone(), Arc::clone(&control), Arc::clone(&self.report), first, pace);
+        Running { target, control, task: self.tasks.spawn(task) }
+    }
+
     /// Probes this backend at once instead of at its next time; one that is under way will do.
     ///
     /// Asked again and again, a backend is probed every 20 ms. An unknown backend is left alone.
     pub fn now(&self, service: usize, backend: usize) {
-        if let Some(control) = self.controls.get(&(service, backend)) {
-            control.nudge.notify_one();
+        if let Some(running) = self.running.get(&(service, backend)) {
+            running.control.nudge.notify_one();
         }
     }
 
     /// Stops probing this backend, or begins again, at once. A try that is under way isn't reported any more.
     pub fn pause(&self, service: usize, backend: usize, pause: bool) {
-        if let Some(control) = self.controls.get(&(service, backend)) {
-            control.paused.send_replace(pause);
+        if let Some(running) = self.running.get(&(service, backend)) {
+            running.control.paused.send_replace(pause);
         }
     }
 }
@@ -216,6 +253,12 @@ impl Streak {
         let before = if self.of == Some((address, success)) { self.length } else { 0 };
         *self = Self { of: Some((address, success)), length: before.saturating_add(1) };
         before
+    }
+}
+
+impl std::fmt::Debug for Probes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Probes").field("running", &self.running.len()).finish_non_exhaustive()
     }
 }
 

@@ -133,3 +133,30 @@ async fn dropped_it_ends() {
     // The reporter goes with the last task.
     while timeout(Duration::from_secs(20), told.recv()).await.unwrap().is_some() {}
 }
+
+#[tokio::test]
+async fn other_targets_begin_at_once_and_those_that_stay_go_on() {
+    let ((_kept, kept), (_gone, gone), (_new, new)) = (listener(), listener(), listener());
+    let (mut probes, mut told) =
+        started(vec![target(0, kept.clone(), HOUR), target(1, gone, Duration::from_millis(1))]);
+    for _ in 0..5 {
+        next(&mut told).await;
+    }
+    // Nothing waits here, so that nothing can come in between.
+    probes.replace(vec![target(2, new, HOUR), target(0, kept, HOUR)]);
+    while told.try_recv().is_ok() {}
+    assert_eq!(next(&mut told).await.backend, 2);
+    // The one that stays is in the middle of its hour, and the one that is gone would have been heard meanwhile.
+    probes.now(0, 0);
+    assert_eq!(next(&mut told).await.backend, 0);
+    assert!(told.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_target_that_is_probed_otherwise_begins_anew() {
+    let (_alive, endpoint) = listener();
+    let (mut probes, mut told) = started(vec![target(0, endpoint.clone(), HOUR)]);
+    next(&mut told).await;
+    probes.replace(vec![target(0, endpoint, HOUR / 2)]);
+    assert_eq!(next(&mut told).await.backend, 0);
+}

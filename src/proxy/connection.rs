@@ -1,11 +1,13 @@
 //! One proxied connection, from the accepted client to the last byte.
 
 use std::net::{IpAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Event;
 
 use super::attempt::{self, Answer, Attempt, Unopened};
+use super::counters::BackendTally;
 use super::flow::{Flow, Progress};
 use super::search::Search;
 use super::side::Side;
@@ -50,7 +52,8 @@ struct Seeking {
 /// Both sides are connected.
 #[derive(Debug)]
 struct Relay {
-    backend: usize,
+    /// The backend's counts, also when no plan has it any more.
+    tally: Option<Arc<BackendTally>>,
     side: Side,
     /// From the client to the backend.
     upload: Flow,
@@ -91,7 +94,7 @@ impl Connection {
             around.tally(service).active.subtract_one();
             return None;
         };
-        let search = Search::new(around.common.turns.take(service));
+        let search = Search::new(around.turn(service));
         let stage = Stage::Seeking(Box::new(Seeking { search, attempt: None }));
         let mut connection = Self { service, client, stage, accepted_at: around.age, queued: false };
         match connection.connect(slot, around) {
@@ -211,7 +214,7 @@ impl Connection {
             Stage::Seeking(_) => self.client.farewell(),
             Stage::Relaying(relay) => {
                 tally.lasted(Duration::from_nanos(around.age.saturating_sub(self.accepted_at)));
-                if let Some(tally) = tally.backend(relay.backend) {
+                if let Some(tally) = &relay.tally {
                     tally.active.subtract_one();
                 }
                 match (self.client.reset, relay.side.reset) {
@@ -276,14 +279,14 @@ impl Connection {
         let Some(Attempt { target, side, started, .. }) = seeking.attempt.take() else { return };
         let duration = around.now.saturating_duration_since(started);
         around.patience(self.service, target.backend).learn(duration);
-        let tally = around.tally(self.service);
-        tally.connected(duration);
-        if let Some(tally) = tally.backend(target.backend) {
+        around.tally(self.service).connected(duration);
+        let tally = around.backend_tally(self.service, target.backend).cloned();
+        if let Some(tally) = &tally {
             tally.connections.add(1);
             tally.active.add(1);
         }
         self.stage = Stage::Relaying(Relay {
-            backend: target.backend,
+            tally,
             side,
             upload: Flow::default(),
             download: Flow::default(),
@@ -314,7 +317,7 @@ impl Connection {
         seeking.attempt = None;
         let waited = around.now.saturating_duration_since(started);
         around.patience(service, backend).learn(waited);
-        if let Some(tally) = around.tally(service).backend(backend) {
+        if let Some(tally) = around.backend_tally(service, backend) {
             tally.connect_failed(ConnectFailure::Overdue);
         }
         self.connect(slot, around)
@@ -339,10 +342,10 @@ impl Connection {
         }
         if up.moved || down.moved {
             relay.last_activity = around.age;
-            let tally = &around.desk.tally.services[self.service];
+            let tally = around.tally(self.service);
             tally.received.add(up.passed);
             tally.sent.add(down.passed);
-            if let Some(tally) = tally.backend(relay.backend) {
+            if let Some(tally) = &relay.tally {
                 tally.received.add(up.passed);
                 tally.sent.add(down.passed);
             }

@@ -1,14 +1,15 @@
 //! What happened, in numbers: every worker counts for itself, the sum is made when somebody asks.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
-use super::{ConnectFailure, Plan, Rejection};
+use super::{ConnectFailure, Rejection, ServicePlan};
 
 /// Everything counted since the start, over all workers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// In the order of the [`Plan`].
+    /// Each at its number; those of services that are gone stand still once their last connection has ended.
     pub services: Vec<ServiceCounters>,
     /// How many workers there are.
     pub workers: u64,
@@ -38,13 +39,23 @@ pub struct ServiceCounters {
     pub connect_duration: Histogram,
     /// How long connections that had a backend lasted, from the accepted client to the end, by [`LASTING_BOUNDS`].
     pub lasted: Histogram,
-    /// In the order of the configuration.
+    /// In the order of their numbers; those that the plan no longer has are left out.
     pub backends: Vec<BackendCounters>,
+}
+
+impl ServiceCounters {
+    /// The counts of the backend of this number.
+    pub fn backend(&self, number: usize) -> Option<&BackendCounters> {
+        let at = self.backends.binary_search_by_key(&number, |backend| backend.number).ok()?;
+        self.backends.get(at)
+    }
 }
 
 /// One backend's part of [`ServiceCounters`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BackendCounters {
+    /// Which backend.
+    pub number: usize,
     /// Connections established to it.
     pub connections: u64,
     /// Of these, open now.
@@ -108,10 +119,9 @@ pub const LASTING_BOUNDS: [Duration; 7] = [
     Duration::from_secs(3600),
 ];
 
-/// One worker's own counters: written by it alone, read by anybody.
-#[derive(Debug)]
+/// What a worker counts of itself: written by it alone, read by anybody.
+#[derive(Debug, Default)]
 pub(super) struct Tally {
-    pub(super) services: Vec<ServiceTally>,
     pub(super) accept_pauses: Count,
     pub(super) cut: Count,
 }
@@ -128,7 +138,15 @@ pub(super) struct ServiceTally {
     /// The latest connect of each bucket, in nanoseconds: written before it is counted.
     latest_connects: [Count; CONNECT_BOUNDS.len() + 1],
     lasted: Timing<{ LASTING_BOUNDS.len() + 1 }>,
-    backends: Vec<BackendTally>,
+}
+
+/// One worker's counters of the services and their backends: another set for each plan, in which those that stay are the
+/// same.
+#[derive(Debug, Default)]
+pub(super) struct Tallies {
+    services: Vec<Arc<ServiceTally>>,
+    /// By service, and by their numbers.
+    backends: Vec<Vec<(usize, Arc<BackendTally>)>>,
 }
 
 #[derive(Debug, Default)]
@@ -141,26 +159,10 @@ pub(super) struct BackendTally {
 }
 
 impl Tally {
-    pub(super) fn new(plan: &Plan) -> Self {
-        let service = |backends: usize| ServiceTally {
-            backends: (0..backends).map(|_| BackendTally::default()).collect(),
-            ..ServiceTally::default()
-        };
-        Self {
-            services: plan.services.iter().map(|plan| service(plan.backends)).collect(),
-            accept_pauses: Count::default(),
-            cut: Count::default(),
-        }
-    }
-
-    /// Adds this worker's counts to `sum`, which must be of the same plan.
+    /// Adds this worker's counts to `sum`.
     pub(super) fn add_to(&self, sum: &mut Counters) {
         sum.accept_pauses += self.accept_pauses.get();
         sum.cut += self.cut.get();
-        sum.services.resize_with(self.services.len(), ServiceCounters::default);
-        for (sum, tally) in sum.services.iter_mut().zip(&self.services) {
-            tally.add_to(sum);
-        }
     }
 }
 
@@ -191,11 +193,6 @@ impl ServiceTally {
         })
     }
 
-    /// The counts of a backend; `None` for one that the plan doesn't have.
-    pub(super) fn backend(&self, backend: usize) -> Option<&BackendTally> {
-        self.backends.get(backend)
-    }
-
     fn add_to(&self, sum: &mut ServiceCounters) {
         sum.connections += self.connections.get();
         sum.active += self.active.get();
@@ -205,13 +202,52 @@ impl ServiceTally {
         sum.retries += self.retries.get();
         self.connects.add_to(&mut sum.connect_duration);
         self.lasted.add_to(&mut sum.lasted);
-        sum.backends.resize_with(self.backends.len(), BackendCounters::default);
-        for (sum, tally) in sum.backends.iter_mut().zip(&self.backends) {
-            sum.connections += tally.connections.get();
-            sum.active += tally.active.get();
-            add_all(&mut sum.connect_failures, &tally.connect_failures);
-            sum.bytes.received += tally.received.get();
-            sum.bytes.sent += tally.sent.get();
+    }
+}
+
+impl Tallies {
+    /// For these services, each at its number: the counters that there are `before`, and new ones at zero.
+    pub(super) fn of(services: &[ServicePlan], before: &Self) -> Self {
+        let service = |at: usize| before.services.get(at).cloned().unwrap_or_default();
+        let backends = |(at, service): (usize, &ServicePlan)| {
+            let tally = |number: &usize| (*number, before.backend(at, *number).cloned().unwrap_or_default());
+            let mut all: Vec<_> = service.backends.iter().map(tally).collect();
+            all.sort_unstable_by_key(|(number, _)| *number);
+            all
+        };
+        Self {
+            services: (0..services.len()).map(service).collect(),
+            backends: services.iter().enumerate().map(backends).collect(),
+        }
+    }
+
+    /// Each service's, at its number.
+    pub(super) fn services(&self) -> &[Arc<ServiceTally>] {
+        &self.services
+    }
+
+    /// The counts of a backend; `None` for one that the plan doesn't have.
+    pub(super) fn backend(&self, service: usize, number: usize) -> Option<&Arc<BackendTally>> {
+        let service = self.backends.get(service)?;
+        let at = service.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        service.get(at).map(|(_, tally)| tally)
+    }
+
+    /// Adds this worker's counts to `sum`, which must be of the same plan.
+    pub(super) fn add_to(&self, sum: &mut Counters) {
+        sum.services.resize_with(self.services.len(), ServiceCounters::default);
+        let all = self.services.iter().zip(&self.backends);
+        for (sum, (service, backends)) in sum.services.iter_mut().zip(all) {
+            service.add_to(sum);
+            sum.backends.resize_with(backends.len(), BackendCounters::default);
+            for (sum, (number, tally)) in sum.backends.iter_mut().zip(backends) {
+                sum.number = *number;
+                sum.connections += tally.connections.get();
+                sum.active += tally.active.get();
+                add_all(&mut sum.connect_failures, &tally.connect_failures);
+                sum.bytes.received += tally.received.get();
+                sum.bytes.sent += tally.sent.get();
+            }
         }
     }
 }

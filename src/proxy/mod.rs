@@ -24,6 +24,7 @@
 //! on their way to the surviving side, which then get there before an orderly end does.
 
 mod attempt;
+mod books;
 mod connection;
 mod counters;
 mod descriptors;
@@ -42,9 +43,9 @@ mod watch;
 mod worker;
 
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -58,40 +59,42 @@ pub use routes::{Route, Routes, Target};
 pub use watch::ConnectWatch;
 
 use crate::config::{self, Service, Timeouts};
+use books::{Books, Planned};
 use counters::Tally;
-use routes::{Snapshot, Turns};
+use routes::Snapshot;
 use worker::Worker;
 
-/// What is proxied: fixed while the proxy runs.
+/// What is proxied, until the next plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// In the order of the configuration.
+    /// In any order.
     pub services: Vec<ServicePlan>,
 }
 
 /// One service of a [`Plan`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServicePlan {
-    /// For logs.
-    pub name: String,
+    /// Its own from one plan to the next, and nobody else's. Counted from 0, without gaps: what there is of a service
+    /// stands at its number.
+    pub number: usize,
     /// Connections open at once, shared out as [`Settings::max_connections`]; `None` for no limit of its own.
     pub max_connections: Option<usize>,
     /// Of its connections.
     pub timeouts: Timeouts,
-    /// How many backends it has: their indices are below it.
-    pub backends: usize,
+    /// The numbers of its backends. A number is the backend's from one plan to the next, and nobody else's.
+    pub backends: Vec<usize>,
 }
 
 impl Plan {
-    /// What the configuration asks for.
-    pub fn new(services: &[Service]) -> Self {
-        let plan = |service: &Service| ServicePlan {
-            name: service.name.clone(),
+    /// What the configuration asks for, with each service's number and those of its backends.
+    pub fn new<'n>(services: &[Service], numbers: impl IntoIterator<Item = (usize, &'n Vec<usize>)>) -> Self {
+        let plan = |(service, (number, numbers)): (&Service, (usize, &Vec<usize>))| ServicePlan {
+            number,
             max_connections: service.max_connections,
             timeouts: service.timeout,
-            backends: service.backends.len(),
+            backends: numbers.clone(),
         };
-        Self { services: services.iter().map(plan).collect() }
+        Self { services: services.iter().zip(numbers).map(plan).collect() }
     }
 }
 
@@ -127,14 +130,23 @@ impl Default for Settings {
     }
 }
 
+/// Which listeners come and go with a [`Plan`].
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// For each worker, services' numbers and sockets made by [`listen`].
+    pub opened: Vec<Vec<(usize, TcpListener)>>,
+    /// Services' numbers, and where they don't listen any more.
+    pub closed: Vec<(usize, SocketAddr)>,
+}
+
 /// What the driver should know at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
     /// An attempt to connect failed; the connection goes on to the next backend.
     ConnectFailed {
-        /// Index of the service.
+        /// Number of the service.
         service: usize,
-        /// Index of the backend in it.
+        /// Number of the backend.
         backend: usize,
         /// How it failed.
         reason: ConnectFailure,
@@ -142,14 +154,14 @@ pub enum Report {
     /// An attempt has been waiting for its answer for longer than that backend's answers take. The connection
     /// goes on to the next target if there is one, and waits on if not.
     ConnectOverdue {
-        /// Index of the service.
+        /// Number of the service.
         service: usize,
-        /// Index of the backend in it.
+        /// Number of the backend.
         backend: usize,
     },
     /// No backend was left to try: the client's connection was closed.
     NoBackend {
-        /// Index of the service.
+        /// Number of the service.
         service: usize,
     },
 }
@@ -213,6 +225,8 @@ impl Rejection {
 /// The running data plane. Dropping it cuts every connection; [`stop`](Self::stop) lets them end.
 pub struct Proxy {
     workers: Vec<Handle>,
+    /// Locked by who plans or reads, never by a worker.
+    books: Mutex<Books>,
     connections_limit: usize,
 }
 
@@ -224,7 +238,7 @@ impl Proxy {
     /// called by the workers and must not wait for anything. Raises the process's limit of open files to its hard
     /// limit, and says in the log how many connections that allows. Fails when a thread or an epoll can't be had; what had been started then ends.
     pub fn start(
-        mut plan: Plan,
+        plan: Plan,
         listeners: Vec<Vec<(usize, TcpListener)>>,
         settings: Settings,
         report: impl Fn(Report) + Send + Sync + 'static,
@@ -232,28 +246,49 @@ impl Proxy {
         let workers = listeners.len().max(1);
         let connections = descriptors::provide(settings.max_connections, workers, settings.splice);
         let share = connections.div_ceil(workers).max(1);
-        for Timeouts { connect, client, server } in
-            plan.services.iter_mut().map(|service| &mut service.timeouts)
-        {
-            // So that a deadline can always be added up.
-            *connect = (*connect).min(FOREVER);
-            *client = (*client).min(FOREVER);
-            *server = (*server).min(FOREVER);
-        }
-        let turns = Turns::new(plan.services.len());
-        let common = Arc::new(Common { plan, settings, turns, report: Box::new(report) });
-
-        let handles = Vec::with_capacity(listeners.len());
-        let mut proxy = Self { connections_limit: share * workers, workers: handles };
-        for (number, listeners) in listeners.into_iter().enumerate() {
-            let desk = Arc::new(Desk::new(&common.plan));
+        let common = Arc::new(Common { settings, report: Box::new(report) });
+        let mut books = Books::new(listeners.len());
+        let planned = books.plan(plan);
+        let mut proxy = Self {
+            connections_limit: share * workers,
+            workers: Vec::with_capacity(workers),
+            books: Mutex::new(books),
+        };
+        for (number, (listeners, planned)) in listeners.into_iter().zip(planned).enumerate() {
+            let desk = Arc::new(Desk::default());
             let (worker, waker) =
-                Worker::new(Arc::clone(&common), Arc::clone(&desk), listeners, workers, share)?;
+                Worker::new(Arc::clone(&common), Arc::clone(&desk), planned, listeners, workers, share)?;
             let thread =
                 std::thread::Builder::new().name(format!("worker {number}")).spawn(move || worker.run())?;
             proxy.workers.push(Handle { desk, waker, thread });
         }
         Ok(proxy)
+    }
+
+    /// Goes on by another plan, whose targets are those of `routes`.
+    ///
+    /// Open connections stay where they are, also at a backend or of a service that the plan doesn't have any more;
+    /// timeouts and limits are theirs, too, from now on. Whoever stays goes on counting; whatever is said of others
+    /// afterwards is of no plan. `opened` has listeners for each worker, as at the start; those at an address that is
+    /// `closed` accept who has come, and are closed.
+    pub fn replan(&self, plan: Plan, routes: Arc<Routes>, listeners: Listeners) {
+        let Listeners { mut opened, closed } = listeners;
+        opened.resize_with(self.workers.len(), Vec::new);
+        let planned = self.books().plan(plan);
+        let snapshot = Arc::new(Snapshot::new(routes));
+        for ((worker, planned), opened) in self.workers.iter().zip(planned).zip(opened) {
+            worker.tell(|orders| {
+                orders.snapshot = Some(Arc::clone(&snapshot));
+                orders.planned = Some(planned);
+                // A worker closes before it opens: what it hasn't come to open yet is closed here.
+                let stays = |socket: &TcpListener, service| {
+                    socket.local_addr().is_ok_and(|address| !closed.contains(&(service, address)))
+                };
+                orders.opened.retain(|(service, socket)| stays(socket, *service));
+                orders.opened.extend(opened);
+                orders.closed.extend_from_slice(&closed);
+            });
+        }
     }
 
     /// Sends new connections, and retries, where `routes` says from now on. Open connections stay where they are.
@@ -280,8 +315,9 @@ impl Proxy {
             connections_limit: self.connections_limit as u64,
             ..Counters::default()
         };
-        for worker in &self.workers {
+        for (worker, tallies) in self.workers.iter().zip(&self.books().tallies) {
             worker.desk.tally.add_to(&mut sum);
+            tallies.add_to(&mut sum);
         }
         sum
     }
@@ -297,22 +333,24 @@ impl Proxy {
         let deadline = Instant::now() + within.min(FOREVER);
         self.tell(|orders| orders.stop_at = Some(deadline));
         let desks: Vec<_> = self.workers.iter().map(|worker| Arc::clone(&worker.desk)).collect();
+        let tallies = self.books().tallies.clone();
         drop(self);
         let mut sum = Counters::default();
-        for desk in desks {
+        for (desk, tallies) in desks.iter().zip(tallies) {
             desk.tally.add_to(&mut sum);
+            tallies.add_to(&mut sum);
         }
         sum
     }
 
     fn tell(&self, change: impl Fn(&mut Orders)) {
         for worker in &self.workers {
-            change(&mut worker.desk.orders.lock().unwrap_or_else(PoisonError::into_inner));
-            if let Err(error) = worker.waker.wake() {
-                // It looks by itself once a second.
-                tracing::warn!(%error, "a proxy worker could not be woken");
-            }
+            worker.tell(&change);
         }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -341,16 +379,24 @@ struct Handle {
     thread: JoinHandle<()>,
 }
 
+impl Handle {
+    fn tell(&self, change: impl FnOnce(&mut Orders)) {
+        change(&mut self.desk.orders.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Err(error) = self.waker.wake() {
+            // It looks by itself once a second.
+            tracing::warn!(%error, "a proxy worker could not be woken");
+        }
+    }
+}
+
 /// What all workers share.
 struct Common {
-    plan: Plan,
     settings: Settings,
-    turns: Turns,
     report: Box<dyn Fn(Report) + Send + Sync>,
 }
 
 /// Where one worker and the others leave things for each other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Desk {
     /// Only tried, never waited for, by the worker, and only after it was woken.
     orders: Mutex<Orders>,
@@ -361,17 +407,16 @@ struct Desk {
 /// What a worker is to take notice of; the latest wins.
 #[derive(Debug, Default)]
 struct Orders {
+    planned: Option<Planned>,
+    /// Listeners that there are from now on, by service.
+    opened: Vec<(usize, TcpListener)>,
+    /// Services and addresses at which there are none any more.
+    closed: Vec<(usize, SocketAddr)>,
     snapshot: Option<Arc<Snapshot>>,
     close_listeners: bool,
     /// Addresses that are no longer here.
     forsaken: Vec<IpAddr>,
     stop_at: Option<Instant>,
-}
-
-impl Desk {
-    fn new(plan: &Plan) -> Self {
-        Self { orders: Mutex::default(), tally: Tally::new(plan), beat: AtomicU64::new(0) }
-    }
 }
 
 /// As long as no daemon runs: ten years.

@@ -9,7 +9,7 @@ use crate::core::balance;
 /// Where the connections of every service go, until the next snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Routes {
-    /// One for each service, in the order of the [`Plan`](super::Plan); a missing one has no target.
+    /// One for each service, at its number; a missing one has no target.
     pub services: Vec<Route>,
 }
 
@@ -25,7 +25,7 @@ pub struct Route {
 /// A backend that may get connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
-    /// Index of the backend in its service.
+    /// Number of the backend.
     pub backend: usize,
     /// Where it listens.
     pub address: SocketAddr,
@@ -71,12 +71,13 @@ impl Snapshot {
 }
 
 /// Whose turn it is in each service, counted over all workers and kept from one snapshot to the next.
-#[derive(Debug)]
-pub(super) struct Turns(Vec<AtomicUsize>);
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turns(Vec<Arc<AtomicUsize>>);
 
 impl Turns {
-    pub(super) fn new(services: usize) -> Self {
-        Self((0..services).map(|_| AtomicUsize::new(0)).collect())
+    /// For so many services; those that there were go on.
+    pub(super) fn extended(&self, services: usize) -> Self {
+        Self((0..services).map(|at| self.0.get(at).cloned().unwrap_or_default()).collect())
     }
 
     /// Takes one turn of `service`.

@@ -1,12 +1,14 @@
 //! What a worker's connections have in common.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::Registry;
 
 use super::attempt::Patience;
-use super::counters::ServiceTally;
+use super::books::Planned;
+use super::counters::{BackendTally, ServiceTally};
 use super::flow::Means;
 use super::pipes::{PIPES, Pipes};
 use super::routes::{Routes, Snapshot};
@@ -20,7 +22,9 @@ pub(super) struct Surroundings {
     pub(super) desk: Arc<Desk>,
     /// Where new connections go.
     pub(super) snapshot: Arc<Snapshot>,
-    patience: Vec<Vec<Patience>>,
+    planned: Planned,
+    /// By service, and by the backend's number.
+    patience: Vec<BTreeMap<usize, Patience>>,
     pub(super) means: Means,
     /// This host ran out of something: no more clients for a while.
     pub(super) exhausted: bool,
@@ -35,9 +39,13 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     /// For a worker that has met nobody yet.
-    pub(super) fn new(registry: Registry, common: Arc<Common>, desk: Arc<Desk>, buffer: usize) -> Self {
-        let patience =
-            common.plan.services.iter().map(|plan| vec![Patience::default(); plan.backends]).collect();
+    pub(super) fn new(
+        registry: Registry,
+        common: Arc<Common>,
+        desk: Arc<Desk>,
+        planned: Planned,
+        buffer: usize,
+    ) -> Self {
         let now = Instant::now();
         let pipes = Pipes::new(if common.settings.splice { PIPES } else { 0 });
         Self {
@@ -45,7 +53,8 @@ impl Surroundings {
             common,
             desk,
             snapshot: Arc::new(Snapshot::new(Arc::new(Routes::default()))),
-            patience,
+            patience: vec![BTreeMap::new(); planned.services.len()],
+            planned,
             means: Means { buffer: vec![0; buffer].into_boxed_slice(), pipes },
             exhausted: false,
             next_tag: 0,
@@ -66,8 +75,22 @@ impl Surroundings {
         nanoseconds(at.saturating_duration_since(self.began))
     }
 
+    /// Goes by another plan.
+    pub(super) fn replan(&mut self, planned: Planned) {
+        self.patience.resize_with(planned.services.len(), BTreeMap::new);
+        for (patience, service) in self.patience.iter_mut().zip(&planned.services) {
+            patience.retain(|number, _| service.backends.contains(number));
+        }
+        self.planned = planned;
+    }
+
     pub(super) fn timeouts(&self, service: usize) -> Timeouts {
-        self.common.plan.services[service].timeouts
+        self.planned.services[service].timeouts
+    }
+
+    /// How many connections a service may have, over all workers.
+    pub(super) fn max_connections(&self, service: usize) -> Option<usize> {
+        self.planned.services[service].max_connections
     }
 
     /// A tag that no other registration of this worker has; 2³² later it may come again.
@@ -76,8 +99,18 @@ impl Surroundings {
         self.next_tag
     }
 
+    /// Whose turn it is among the service's backends.
+    pub(super) fn turn(&self, service: usize) -> usize {
+        self.planned.turns.take(service)
+    }
+
     pub(super) fn tally(&self, service: usize) -> &ServiceTally {
-        &self.desk.tally.services[service]
+        &self.planned.tallies.services()[service]
+    }
+
+    /// The counts of a backend; `None` for one that the plan doesn't have any more.
+    pub(super) fn backend_tally(&self, service: usize, backend: usize) -> Option<&Arc<BackendTally>> {
+        self.planned.tallies.backend(service, backend)
     }
 
     pub(super) fn report(&self, report: Report) {
@@ -85,18 +118,14 @@ impl Surroundings {
     }
 
     pub(super) fn connect_failed(&self, service: usize, backend: usize, reason: ConnectFailure) {
-        if let Some(tally) = self.tally(service).backend(backend) {
+        if let Some(tally) = self.backend_tally(service, backend) {
             tally.connect_failed(reason);
         }
         self.report(Report::ConnectFailed { service, backend, reason });
     }
 
     pub(super) fn patience(&mut self, service: usize, backend: usize) -> &mut Patience {
-        let service = &mut self.patience[service];
-        if service.len() <= backend {
-            service.resize_with(backend + 1, Patience::default);
-        }
-        &mut service[backend]
+        self.patience[service].entry(backend).or_default()
     }
 }
 

@@ -64,7 +64,7 @@ const RESERVED: usize = 65_536;
 pub(super) enum Subject {
     /// The worker was woken to look at its orders.
     Orders,
-    /// Somebody may be waiting at the listener of this index.
+    /// Somebody may be waiting at the listener of this number.
     Listener(usize),
     /// A socket of the connection in `slot`, if that socket still has this `tag`.
     Connection { slot: usize, tag: u32 },

@@ -6,4 +6,5 @@ mod enduring;
 mod failing;
 mod harness;
 mod relaying;
+mod replanning;
 mod sharing;

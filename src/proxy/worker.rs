@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Waker};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
+use super::books::Planned;
 use super::connection::{Connection, Fate};
 use super::surroundings::Surroundings;
 use super::table::{Subject, Table};
@@ -23,6 +24,8 @@ use super::{Common, Desk};
 pub(super) struct Worker {
     poll: Poll,
     listeners: Vec<Listener>,
+    /// How many listeners there have been.
+    opened: usize,
     table: Table,
     timers: Timers,
     /// Slots of connections that used up their turn and have more to do.
@@ -30,6 +33,8 @@ pub(super) struct Worker {
     around: Surroundings,
     /// How many connections it may have.
     limit: usize,
+    /// How many workers share a service's limit.
+    workers: usize,
     /// Out of descriptors or memory: no accepting until then.
     paused_until: Option<Instant>,
     /// Stopping; what is open then is cut.
@@ -37,6 +42,8 @@ pub(super) struct Worker {
 }
 
 struct Listener {
+    /// What its events say.
+    number: usize,
     service: usize,
     socket: TcpListener,
     /// Somebody may be waiting: an edge came, and accepting has not yet said that nobody is left.
@@ -52,46 +59,69 @@ impl Worker {
     pub(super) fn new(
         common: Arc<Common>,
         desk: Arc<Desk>,
+        planned: Planned,
         listeners: Vec<(usize, TcpListener)>,
         workers: usize,
         limit: usize,
     ) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), Subject::Orders.token())?;
-        for (index, (service, listener)) in listeners.iter().enumerate() {
-            if *service >= common.plan.services.len() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a listener of an unknown service"));
-            }
-            let token = Subject::Listener(index).token();
-            poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
+        if listeners.iter().any(|(service, _)| *service >= planned.services.len()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a listener of an unknown service"));
         }
-        let around = Surroundings::new(poll.registry().try_clone()?, common, desk, BUFFER);
-        let share = |service: usize| {
-            let most = around.common.plan.services[service].max_connections;
-            most.map_or(limit, |most| most.div_ceil(workers).max(1))
-        };
-        let listeners = listeners
-            .into_iter()
-            .map(|(service, socket)| Listener {
-                service,
-                socket,
-                ready: false,
-                limit: share(service),
-                full: false,
-            })
-            .collect();
-        let worker = Self {
+        let around = Surroundings::new(poll.registry().try_clone()?, common, desk, planned, BUFFER);
+        let mut worker = Self {
             poll,
-            listeners,
+            listeners: Vec::with_capacity(listeners.len()),
+            opened: 0,
             table: Table::new(limit),
             timers: Timers::new(),
             more: VecDeque::new(),
             around,
             limit,
+            workers,
             paused_until: None,
             stop_at: None,
         };
+        for (service, socket) in listeners {
+            worker.open(service, socket)?;
+        }
+        worker.share_limits();
         Ok((worker, waker))
+    }
+
+    fn open(&mut self, service: usize, socket: TcpListener) -> io::Result<()> {
+        let number = self.opened;
+        let token = Subject::Listener(number).token();
+        self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
+        self.opened += 1;
+        let limit = self.limit;
+        self.listeners.push(Listener { number, service, socket, ready: false, limit, full: false });
+        Ok(())
+    }
+
+    /// Accepts who has come to these listeners, then closes them.
+    fn close(&mut self, chosen: impl Fn(&Listener) -> bool) {
+        // Closing a listener resets who waits there: whoever has come so far is still served.
+        for listener in self.listeners.iter_mut().filter(|listener| chosen(listener)) {
+            listener.ready = true;
+        }
+        for _ in 0..LAST_TURNS {
+            let now = self.around.now;
+            if !self.listeners.iter().any(|listener| chosen(listener) && self.may_accept(listener, now)) {
+                break;
+            }
+            self.accept();
+        }
+        self.listeners.retain(|listener| !chosen(listener));
+    }
+
+    /// Gives every listener its share of its service's limit.
+    fn share_limits(&mut self) {
+        for listener in &mut self.listeners {
+            let most = self.around.max_connections(listener.service);
+            listener.limit = most.map_or(self.limit, |most| most.div_ceil(self.workers).max(1));
+        }
     }
 
     /// Works until it is told to stop and everything has ended or been cut.
@@ -113,8 +143,9 @@ impl Worker {
             for event in &events {
                 match Subject::of(event.token()) {
                     Subject::Orders => orders = true,
-                    Subject::Listener(index) => {
-                        if let Some(listener) = self.listeners.get_mut(index) {
+                    Subject::Listener(number) => {
+                        let found = self.listeners.iter_mut().find(|listener| listener.number == number);
+                        if let Some(listener) = found {
                             listener.ready = true;
                         }
                     }
@@ -190,28 +221,40 @@ impl Worker {
             // Whoever writes there now will wake us when done.
             Err(TryLockError::WouldBlock) => return,
         };
-        if let Some(snapshot) = orders.snapshot.take() {
-            self.around.snapshot = snapshot;
-        }
         self.stop_at = orders.stop_at;
+        let (snapshot, planned) = (orders.snapshot.take(), orders.planned.take());
+        let (opened, closed) = (std::mem::take(&mut orders.opened), std::mem::take(&mut orders.closed));
         let forsaken = std::mem::take(&mut orders.forsaken);
         let close = orders.close_listeners || self.stop_at.is_some();
         drop(orders);
+        if !closed.is_empty() {
+            // By the routes so far, so that whoever has come still finds a backend.
+            let goes =
+                |it: &Listener| it.socket.local_addr().is_ok_and(|at| closed.contains(&(it.service, at)));
+            self.close(goes);
+        }
+        if let Some(snapshot) = snapshot {
+            self.around.snapshot = snapshot;
+        }
+        if let Some(planned) = planned {
+            self.around.replan(planned);
+            for (service, socket) in opened {
+                if let Err(error) = self.open(service, socket) {
+                    // The other workers may have more luck; whoever came here is told that nobody listens.
+                    tracing::error!(%error, "a proxy worker can't watch a listener");
+                }
+            }
+            self.share_limits();
+            // A timeout that has become shorter may be over already.
+            for slot in 0..self.table.slots() {
+                self.settle(slot, Fate::Open);
+            }
+        }
         if !forsaken.is_empty() {
             self.cut(|connection| connection.came_by(&forsaken));
         }
-        if close && !self.listeners.is_empty() {
-            // Closing a listener resets who waits there: whoever has come so far is still served.
-            for listener in &mut self.listeners {
-                listener.ready = true;
-            }
-            for _ in 0..LAST_TURNS {
-                self.accept();
-                if !self.listeners.iter().any(|listener| self.may_accept(listener, self.around.now)) {
-                    break;
-                }
-            }
-            self.listeners.clear();
+        if close {
+            self.close(|_| true);
         }
     }
 

@@ -1,16 +1,16 @@
 //! What is counted here because it happens rarely: numbers that one thread changes and a scrape reads.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::families::{
-    ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, FAILOVER_BOUNDS, MESSAGE_REJECTIONS,
+    ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, CONVERGENCE_BOUNDS, FAILOVER_BOUNDS,
+    LATENESS_BOUNDS, MESSAGE_REJECTIONS, RELOAD_RESULTS,
 };
 use super::histogram::{Exemplars, Histogram};
 use super::metrics::{Channel, Direction};
-use super::sample::CONNECT_BOUNDS;
-use crate::core::{Cause, Verdict, VipState};
+use crate::core::{Cause, MemberState, Verdict, VipState};
 
 /// A number that grows.
 #[derive(Debug, Default)]
@@ -142,15 +142,41 @@ impl VipCounts {
 /// One service's part.
 #[derive(Debug)]
 pub(super) struct ServiceCounts {
-    pub(super) backends: Vec<BackendCounts>,
+    pub(super) backends: Vec<Arc<BackendCounts>>,
     /// Connects that belong to a failover; all of them are counted by the proxy.
-    pub(super) connects: Exemplars,
+    pub(super) connects: Arc<Exemplars>,
 }
 
-impl ServiceCounts {
-    pub(super) fn new(backends: usize) -> Self {
-        let backends = (0..backends).map(|_| BackendCounts::new()).collect();
-        Self { backends, connects: Exemplars::new(CONNECT_BOUNDS) }
+/// What the node as a whole counts, whatever its configuration.
+#[derive(Debug)]
+pub(super) struct NodeCounts {
+    /// Other members' changes, by the state entered, in the order of [`MemberState::ALL`].
+    pub(super) members: [Count; MemberState::ALL.len()],
+    pub(super) messages: MessageCounts,
+    /// How old operators' words from elsewhere were when they came.
+    pub(super) convergence: Histogram,
+    pub(super) stalls: Count,
+    pub(super) lateness: Histogram,
+    /// By what came of them, in the order of [`RELOAD_RESULTS`].
+    pub(super) reloads: [Count; RELOAD_RESULTS.len()],
+    /// Whether the last of them failed.
+    pub(super) reload_failed: AtomicBool,
+    /// When the configuration in use was loaded.
+    pub(super) loaded: Moment,
+}
+
+impl NodeCounts {
+    pub(super) fn new() -> Self {
+        Self {
+            members: Default::default(),
+            messages: MessageCounts::default(),
+            convergence: Histogram::new(CONVERGENCE_BOUNDS),
+            stalls: Count::default(),
+            lateness: Histogram::new(LATENESS_BOUNDS),
+            reloads: Default::default(),
+            reload_failed: AtomicBool::new(false),
+            loaded: Moment::now(),
+        }
     }
 }
 

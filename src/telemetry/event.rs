@@ -65,6 +65,11 @@ events! {
     INFO "node.stopped" NodeStopped(node: &'a str)
         "It has stopped; nothing is left behind.";
 
+    INFO "config.reloaded" ConfigReloaded(config: &'a str, changed: &'a str, by: &'a str)
+        "The daemon goes on by the file as it is now.";
+    ERROR "config.reload_failed" ConfigReloadFailed(error: &'a str, by: &'a str)
+        "The file can't be used, or only by a daemon that is started anew; nothing has changed.";
+
     INFO "vip.candidate" VipCandidate(vip: &'a str, from: &'a str, to: &'a str, cause: &'a str, priority: u8, term: u32)
         "This node could hold the VIP now.";
     INFO "vip.withdrawn" VipWithdrawn(vip: &'a str, from: &'a str, to: &'a str, cause: &'a str, priority: u8, term: u32)

@@ -65,6 +65,11 @@ pub(super) const CONFIG_INFO: Family = Family::gauge(
     &["sha256"],
     "Digest of the configuration in use, equal on all nodes that run the same one; always 1.",
 );
+pub(super) const CONFIG_RELOADS: Family = Family::counter(
+    "chinthe_config_reloads_total",
+    &["result"],
+    "Times this node was asked to load its configuration again, by what came of it.",
+);
 pub(super) const CONFIG_RELOAD: Family = Family::gauge(
     "chinthe_config_last_reload_successful",
     &[],
@@ -390,6 +395,8 @@ pub(super) const PROCESS_START: Family = Family::gauge(
 pub(super) const PROCESS_THREADS: Family =
     Family::gauge("process_threads", &[], "Number of OS threads in the process.");
 
+/// What can come of a reload.
+pub(super) const RELOAD_RESULTS: [&str; 2] = ["success", "failure"];
 /// How another holder can be noticed.
 pub(super) const CONFLICT_SOURCES: [&str; 2] = ["arp", "advertisement"];
 /// How a VIP can be announced.

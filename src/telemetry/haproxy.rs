@@ -4,6 +4,7 @@
 //! (highest rates ever seen, times in a queue that doesn't exist, anything of HTTP or TLS) is left out rather
 //! than shown as zero.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -145,7 +146,7 @@ fn frontend(page: &mut Page, proxy: &str, service: &ServiceSample, limit: u64) {
     page.count(&FRONTEND_INTERNAL, &[proxy], rejected(service, "resources"));
 }
 
-fn backend(page: &mut Page, proxy: &str, service: &ServiceSample, counts: &[BackendCounts], limit: u64) {
+fn backend(page: &mut Page, proxy: &str, service: &ServiceSample, counts: &[Arc<BackendCounts>], limit: u64) {
     let used = || service.backends.iter().filter(|server| server.up);
     let sum = |what: fn(&BackendSample) -> u64| service.backends.iter().map(what).sum::<u64>();
     page.flag(&BACKEND_STATUS, &[proxy, "UP"], service.up);
@@ -169,7 +170,7 @@ fn backend(page: &mut Page, proxy: &str, service: &ServiceSample, counts: &[Back
     page.count(&BACKEND_REDISPATCHES, &[proxy], service.connect_retries);
     page.count(&BACKEND_ABORTS, &[proxy], rejected(service, "client_gone"));
     page.count(&BACKEND_INTERNAL, &[proxy], rejected(service, "resources"));
-    page.count(&BACKEND_UP_DOWN, &[proxy], counts.iter().map(went_down).sum());
+    page.count(&BACKEND_UP_DOWN, &[proxy], counts.iter().map(|counts| went_down(counts)).sum());
     page.count(&BACKEND_BYTES_IN, &[proxy], service.bytes_in);
     page.count(&BACKEND_BYTES_OUT, &[proxy], service.bytes_out);
 }

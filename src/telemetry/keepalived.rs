@@ -57,11 +57,11 @@ pub(super) const ALL: &[&Family] =
 pub(super) fn show(page: &mut Page, metrics: &Metrics, sample: &Sample) {
     page.count(&UP, &[], 1);
     let advertisements = |direction: Direction| {
-        let of = |channel: Channel| metrics.messages.passed[channel as usize][direction as usize].get();
+        let of = |channel: Channel| metrics.node.messages.passed[channel as usize][direction as usize].get();
         of(Channel::Advertisement) + of(Channel::Beacon)
     };
     let rejected = |reasons: &[&str]| -> u64 {
-        let counts = &metrics.messages.rejected[Channel::Advertisement as usize];
+        let counts = &metrics.node.messages.rejected[Channel::Advertisement as usize];
         let chosen = MESSAGE_REJECTIONS.iter().zip(counts).filter(|(reason, _)| reasons.contains(reason));
         chosen.map(|(_, count)| count.get()).sum()
     };

@@ -3,17 +3,15 @@
 //! What happens rarely (transitions, takeovers, probes, messages between nodes) is counted here. What happens for
 //! every connection is counted where it happens and arrives with the [`Sample`] of a scrape.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::counts::{BackendCounts, Count, MessageCounts, Phase, ServiceCounts, VipCounts};
+use super::counts::{BackendCounts, Count, NodeCounts, Phase, ServiceCounts, VipCounts};
 use super::exposition::{Exposition, Page};
-use super::families::{
-    ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, CONVERGENCE_BOUNDS, LATENESS_BOUNDS,
-    MESSAGE_REJECTIONS,
-};
-use super::histogram::Histogram;
-use super::sample::Sample;
+use super::families::{ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, MESSAGE_REJECTIONS};
+use super::histogram::Exemplars;
+use super::sample::{CONNECT_BOUNDS, Sample};
 use super::trace_id::FailoverTrace;
 use super::{haproxy, keepalived, shown};
 use crate::config;
@@ -27,7 +25,7 @@ pub const REVISION: &str = match option_env!("CHINTHE_REVISION") {
     None => "unknown",
 };
 
-/// What the series are named after; fixed for the life of a [`Metrics`].
+/// What the series are named after; fixed for the life of a [`Metrics`], which another one may follow.
 #[derive(Debug, Clone, Default)]
 pub struct Layout {
     /// The program's version.
@@ -110,33 +108,62 @@ impl Direction {
 #[derive(Debug)]
 pub struct Metrics {
     pub(super) layout: Layout,
-    pub(super) vips: Vec<VipCounts>,
+    pub(super) node: Arc<NodeCounts>,
+    pub(super) vips: Vec<Arc<VipCounts>>,
     pub(super) services: Vec<ServiceCounts>,
-    /// Other members' changes, by the state entered, in the order of [`MemberState::ALL`].
-    pub(super) members: [Count; MemberState::ALL.len()],
-    pub(super) messages: MessageCounts,
-    /// How old operators' words from elsewhere were when they came.
-    pub(super) convergence: Histogram,
-    pub(super) stalls: Count,
-    pub(super) lateness: Histogram,
 }
 
 impl Metrics {
     /// All families with all of their series, at zero.
     pub fn new(layout: Layout) -> Self {
+        let nothing = Self {
+            layout: Layout::default(),
+            node: Arc::new(NodeCounts::new()),
+            vips: vec![],
+            services: vec![],
+        };
+        nothing.relaid(layout)
+    }
+
+    /// The metrics of the same node by another configuration: what keeps its name goes on counting, in both; what is
+    /// new begins at zero.
+    #[must_use]
+    pub fn relaid(&self, layout: Layout) -> Self {
+        let vip = |vip: &VipLayout| {
+            let known = self.layout.vips.iter().position(|known| known.name == vip.name);
+            known.map_or_else(|| Arc::new(VipCounts::new()), |at| Arc::clone(&self.vips[at]))
+        };
+        let service = |(name, backends): &(String, Vec<String>)| {
+            let known = self.layout.services.iter().position(|(known, _)| known == name);
+            let known = known.map(|at| (&self.layout.services[at].1, &self.services[at]));
+            let backend = |name: &String| {
+                let counts = known.and_then(|(names, counts)| {
+                    counts.backends.get(names.iter().position(|known| known == name)?)
+                });
+                counts.map_or_else(|| Arc::new(BackendCounts::new()), Arc::clone)
+            };
+            ServiceCounts {
+                backends: backends.iter().map(backend).collect(),
+                connects: known.map_or_else(
+                    || Arc::new(Exemplars::new(CONNECT_BOUNDS)),
+                    |(_, counts)| Arc::clone(&counts.connects),
+                ),
+            }
+        };
         Self {
-            vips: layout.vips.iter().map(|_| VipCounts::new()).collect(),
-            services: layout
-                .services
-                .iter()
-                .map(|(_, backends)| ServiceCounts::new(backends.len()))
-                .collect(),
-            members: Default::default(),
-            messages: MessageCounts::default(),
-            convergence: Histogram::new(CONVERGENCE_BOUNDS),
-            stalls: Count::default(),
-            lateness: Histogram::new(LATENESS_BOUNDS),
+            node: Arc::clone(&self.node),
+            vips: layout.vips.iter().map(vip).collect(),
+            services: layout.services.iter().map(service).collect(),
             layout,
+        }
+    }
+
+    /// Counts an attempt to load the configuration again.
+    pub fn reloaded(&self, succeeded: bool) {
+        self.node.reloads[usize::from(!succeeded)].add(1);
+        self.node.reload_failed.store(!succeeded, Ordering::Relaxed);
+        if succeeded {
+            self.node.loaded.is_now();
         }
     }
 
@@ -199,7 +226,7 @@ impl Metrics {
 
     /// Counts a change of another member's state.
     pub fn member(&self, to: MemberState) {
-        self.members[to as usize].add(1);
+        self.node.members[to as usize].add(1);
     }
 
     /// Counts a change of this node's verdict on a backend.
@@ -223,12 +250,12 @@ impl Metrics {
 
     /// Counts a wake-up of the control loop, so much later than its deadline.
     pub fn late(&self, by: Duration) {
-        self.lateness.observe(by, None);
+        self.node.lateness.observe(by, None);
     }
 
     /// Counts a wake-up that was so late that it is a stall.
     pub fn stalled(&self) {
-        self.stalls.add(1);
+        self.node.stalls.add(1);
     }
 
     /// Counts a message sent, or received and accepted.
@@ -238,23 +265,23 @@ impl Metrics {
 
     /// Counts several messages.
     pub fn messages(&self, channel: Channel, direction: Direction, count: u64) {
-        self.messages.passed[channel as usize][direction as usize].add(count);
+        self.node.messages.passed[channel as usize][direction as usize].add(count);
     }
 
     /// Counts bytes of gossip, sealed.
     pub fn gossip_bytes(&self, direction: Direction, count: u64) {
-        self.messages.gossip_bytes[direction as usize].add(count);
+        self.node.messages.gossip_bytes[direction as usize].add(count);
     }
 
     /// Counts an operator's word from another node, so long after it was said.
     pub fn converged(&self, after: Duration) {
-        self.convergence.observe(after, None);
+        self.node.convergence.observe(after, None);
     }
 
     /// Counts messages dropped. `reason` is one of the envelope's, as in `wire::seal::Reject`, or for gossip
     /// `busy`, `large` or `foreign`.
     pub fn rejected(&self, channel: Channel, reason: &'static str, count: u64) {
-        add(&self.messages.rejected[channel as usize], &MESSAGE_REJECTIONS, reason, count);
+        add(&self.node.messages.rejected[channel as usize], &MESSAGE_REJECTIONS, reason, count);
     }
 
     /// Everything, families in the order of their names.
@@ -271,7 +298,7 @@ impl Metrics {
     }
 
     fn backend_counts(&self, service: usize, backend: usize) -> Option<&BackendCounts> {
-        self.services.get(service)?.backends.get(backend)
+        self.services.get(service)?.backends.get(backend).map(AsRef::as_ref)
     }
 
     /// The failover that it belongs to is the histogram's exemplar.

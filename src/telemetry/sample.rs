@@ -22,10 +22,6 @@ pub const LASTING_BOUNDS: &[f64] = &[0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0];
 pub struct Sample {
     /// Whether this node can serve.
     pub ready: bool,
-    /// Whether the last attempt to load the configuration succeeded.
-    pub config_reload_ok: bool,
-    /// When the configuration in use was loaded, since the epoch.
-    pub config_loaded: Duration,
     /// What operators want of this node.
     pub admin: AdminState,
     /// Requests to the admin server, by path, or `other` for one that isn't there, and status code.

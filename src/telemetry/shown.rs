@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::counts::{BackendCounts, Phase, ServiceCounts, VipCounts};
 use super::exposition::Page;
-use super::families::{self, ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, MESSAGE_REJECTIONS};
+use super::families::{
+    self, ANNOUNCEMENT_KINDS, CHECK_RESULTS, CONFLICT_SOURCES, MESSAGE_REJECTIONS, RELOAD_RESULTS,
+};
 use super::histogram::{Exemplar, Observed};
 use super::metrics::{Channel, Direction, Metrics};
 use super::process;
@@ -63,8 +65,11 @@ fn node(page: &mut Page, metrics: &Metrics, sample: &Sample) {
     let layout = &metrics.layout;
     page.count(&families::BUILD_INFO, &[&layout.version, &layout.revision], 1);
     page.count(&families::CONFIG_INFO, &[&layout.config_sha256], 1);
-    page.flag(&families::CONFIG_RELOAD, &[], sample.config_reload_ok);
-    page.seconds(&families::CONFIG_LOADED, &[], sample.config_loaded);
+    for (result, count) in RELOAD_RESULTS.iter().zip(&metrics.node.reloads) {
+        page.count(&families::CONFIG_RELOADS, &[result], count.get());
+    }
+    page.flag(&families::CONFIG_RELOAD, &[], !metrics.node.reload_failed.load(Ordering::Relaxed));
+    page.seconds(&families::CONFIG_LOADED, &[], metrics.node.loaded.get());
     page.flag(&families::READY, &[], sample.ready);
     for state in AdminState::ALL {
         page.flag(&families::NODE_ADMIN, &[state.as_str()], sample.admin == state);
@@ -77,8 +82,8 @@ fn node(page: &mut Page, metrics: &Metrics, sample: &Sample) {
     for (path, code, count) in &sample.admin_requests {
         page.count(&families::ADMIN_REQUESTS, &[path, &code.to_string()], *count);
     }
-    page.count(&families::DRIVER_STALLS, &[], metrics.stalls.get());
-    page.add_histogram(&families::DRIVER_LATENESS, &[], &metrics.lateness.observed());
+    page.count(&families::DRIVER_STALLS, &[], metrics.node.stalls.get());
+    page.add_histogram(&families::DRIVER_LATENESS, &[], &metrics.node.lateness.observed());
     for (at, name) in layout.checks.iter().enumerate() {
         let succeeds = sample.checks.get(at).copied().flatten().unwrap_or_default();
         page.flag(&families::CHECK_UP, &[name], succeeds);
@@ -88,7 +93,7 @@ fn node(page: &mut Page, metrics: &Metrics, sample: &Sample) {
 fn cluster(page: &mut Page, metrics: &Metrics, sample: &Sample) {
     for (at, state) in MemberState::ALL.into_iter().enumerate() {
         page.count(&families::MEMBERS, &[state.as_str()], sample.members[at]);
-        page.count(&families::MEMBER_TRANSITIONS, &[state.as_str()], metrics.members[at].get());
+        page.count(&families::MEMBER_TRANSITIONS, &[state.as_str()], metrics.node.members[at].get());
     }
     for (kind, nodes) in ["expected", "needed", "present"].iter().zip(sample.majority) {
         page.count(&families::QUORUM_NODES, &[kind], nodes);
@@ -98,17 +103,19 @@ fn cluster(page: &mut Page, metrics: &Metrics, sample: &Sample) {
         page.seconds(&families::MEMBER_HEARD, &[member], *heard);
     }
     for direction in Direction::ALL {
-        let bytes = metrics.messages.gossip_bytes[direction as usize].get();
+        let bytes = metrics.node.messages.gossip_bytes[direction as usize].get();
         page.count(&families::GOSSIP_BYTES, &[direction.as_str()], bytes);
     }
-    page.add_histogram(&families::GOSSIP_CONVERGENCE, &[], &metrics.convergence.observed());
+    page.add_histogram(&families::GOSSIP_CONVERGENCE, &[], &metrics.node.convergence.observed());
     for channel in Channel::ALL {
         let label = channel.as_str();
         for direction in Direction::ALL {
-            let count = metrics.messages.passed[channel as usize][direction as usize].get();
+            let count = metrics.node.messages.passed[channel as usize][direction as usize].get();
             page.count(&families::PEER_MESSAGES, &[label, direction.as_str()], count);
         }
-        for (reason, count) in MESSAGE_REJECTIONS.iter().zip(&metrics.messages.rejected[channel as usize]) {
+        for (reason, count) in
+            MESSAGE_REJECTIONS.iter().zip(&metrics.node.messages.rejected[channel as usize])
+        {
             page.count(&families::PEER_REJECTED, &[label, reason], count.get());
         }
     }

@@ -118,6 +118,7 @@ fn answer(listener: TcpListener, holder: Arc<AtomicUsize>, token: Token) {
         targets: Box::new(Vec::new),
         words: Box::new(Words::default),
         change: Box::new(|_, _, _| {}),
+        reload: Box::new(|_, _, _| {}),
         events: Box::pin(stream::iter((0..500).map(event)).chain(stream::pending())),
         events_dropped: Box::new(|| 0),
         token: Some(token),

@@ -28,6 +28,7 @@ mod prometheus;
 mod public_boards;
 mod quorum;
 mod refusals;
+mod reload;
 mod restart;
 mod scene;
 mod sniffer;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
             backends::TESTS,
             administration::TESTS,
             restart::TESTS,
+            reload::TESTS,
             logs::TESTS,
             strangers::TESTS,
             refusals::TESTS,

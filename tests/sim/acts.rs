@@ -21,6 +21,12 @@ impl World {
         let Some(daemon) = &mut self.machines[index].daemon else { return };
         self.trace.input(self.now, index, &input);
         daemon.core.handle(input, local);
+        self.carry_out_all(index);
+    }
+
+    /// Whatever its core asks for.
+    pub(crate) fn carry_out_all(&mut self, index: usize) {
+        let Some(daemon) = &mut self.machines[index].daemon else { return };
         let outputs: Vec<Output> = std::iter::from_fn(|| daemon.core.poll_output()).collect();
         self.judge.outputs(self.now, index, outputs.len());
         for output in outputs {

@@ -117,6 +117,14 @@ impl Cluster {
         self
     }
 
+    /// Another file, read by the daemon that runs.
+    pub(crate) fn reload(&mut self, node: usize, file: &Node) -> &mut Self {
+        let (node, config) = (node - 1, 1);
+        self.world.suffer(&Fault::Configure { machine: node, node: file.node.clone(), config });
+        self.world.suffer(&Fault::Reload(node));
+        self
+    }
+
     /// SIGCONT of both.
     pub(crate) fn thaw(&mut self, node: usize) -> &mut Self {
         self.world.suffer(&Fault::Continue(node - 1));
@@ -182,6 +190,12 @@ impl Cluster {
     pub(crate) fn priority(&self, node: usize) -> Option<u8> {
         let daemon = self.world.machines[node - 1].daemon.as_ref()?;
         Some(daemon.core.elections()[0].standing().effective)
+    }
+
+    /// The number of the latest election that a node knows of.
+    pub(crate) fn term(&self, node: usize) -> Option<u32> {
+        let daemon = self.world.machines[node - 1].daemon.as_ref()?;
+        Some(daemon.core.elections()[0].term())
     }
 
     pub(crate) fn run(&mut self, time: Duration) {

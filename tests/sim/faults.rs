@@ -94,12 +94,14 @@ pub(crate) enum Fault {
         machine: usize,
         lives: bool,
     },
-    /// Another file for the next start.
+    /// Another file for the next start, or for a reload.
     Configure {
         machine: usize,
         node: Node,
         config: u64,
     },
+    /// Its daemon reads its file again.
+    Reload(usize),
 }
 
 const KINDS: usize = 12;
@@ -317,6 +319,7 @@ impl World {
             Fault::Configure { machine, node, config } => {
                 self.machines[*machine].file = (node.clone(), *config);
             }
+            Fault::Reload(machine) => self.reload(*machine),
         }
         self.judge();
     }

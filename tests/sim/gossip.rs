@@ -267,6 +267,16 @@ impl World {
         }
     }
 
+    /// By another file, what the others say means something else.
+    pub(crate) fn learn_again(&mut self, index: usize) {
+        let Some(daemon) = &mut self.machines[index].daemon else { return };
+        daemon.gossip.viewed.clear();
+        let known = daemon.gossip.directory.clone();
+        let others = daemon.gossip.directory.iter_mut().enumerate().filter(|(other, _)| *other != index);
+        others.for_each(|(_, entry)| *entry = None);
+        self.learn(index, &known);
+    }
+
     /// Takes in what another one knows, and tells the core what is new of it.
     fn learn(&mut self, index: usize, theirs: &[Option<Entry>]) {
         let (local, wall) = (self.local(index), self.wall_clock(index));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chinthe::core::priority::Weight;
 use chinthe::core::{
-    Boot, Core, Mac, MemberId, Placement, Proof, ServiceSettings, Settings, Terms, Time, Tracked, VipId,
-    VipSettings,
+    Boot, CheckSettings, Core, Mac, MemberId, Placement, Proof, ServiceSettings, Settings, Terms, Time,
+    Tracked, VipId, VipSettings,
 };
 
 use crate::clock::Clock;
@@ -165,7 +165,8 @@ impl Machine {
 }
 
 /// What a node's core knows at its start.
-fn settings(index: usize, nodes: usize, node: &Node, common: &Common) -> Settings {
+/// What a node's core is told of its configuration.
+pub(crate) fn settings(index: usize, nodes: usize, node: &Node, common: &Common) -> Settings {
     let witness = common.witness == Some(index);
     let checks = node.checks.iter().enumerate();
     let checks = checks.map(|(i, (weight, reverse))| (Tracked::Check(i), weight_of(*weight, *reverse)));
@@ -193,6 +194,8 @@ fn settings(index: usize, nodes: usize, node: &Node, common: &Common) -> Setting
         proof: common.proof,
         track: track.clone(),
     };
+    let check =
+        |check: usize| CheckSettings { name: format!("chk{check}"), rise: common.rise, fall: common.fall };
     Settings {
         me: member(index),
         name: node_name(index),
@@ -206,7 +209,7 @@ fn settings(index: usize, nodes: usize, node: &Node, common: &Common) -> Setting
         crowd: common.crowd,
         vips: (0..common.vips).map(vip).collect(),
         services: services.into_iter().collect(),
-        checks: if witness { Vec::new() } else { vec![(common.rise, common.fall); node.checks.len()] },
+        checks: if witness { Vec::new() } else { (0..node.checks.len()).map(check).collect() },
     }
 }
 

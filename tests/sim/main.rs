@@ -18,6 +18,7 @@ mod majority;
 mod network;
 mod operators;
 mod random;
+mod reloads;
 mod run;
 mod settled;
 mod sweep;

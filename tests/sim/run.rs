@@ -20,10 +20,12 @@ use crate::world::World;
 pub(crate) enum Draw {
     /// One VIP, and no gossip.
     Plain,
-    /// Everything but crowds, each in a share of the runs.
+    /// Everything but what follows, each in a share of the runs.
     Everything,
     /// And nodes that speak less often among many: what many are is drawn, too.
     Crowds,
+    /// And daemons that read other files while they run.
+    Reloads,
 }
 
 /// What a run came to.
@@ -63,6 +65,7 @@ const SOME_SILENCE: Duration = Duration::from_secs(2);
 /// Chosen so that the seeds written down in `sweep` are of the plain kind.
 const VARIANTS: u64 = 0x4d;
 const MORE_VARIANTS: u64 = 0x7a51_0000;
+const RELOADS: u64 = 0x4e10_ad00;
 const CROWDS: u64 = 0xc0d0_0000;
 
 /// How much longer everything takes by the clock of promises and leases alone.
@@ -102,6 +105,9 @@ pub(crate) fn run(seed: u64, draw_of: Draw, trace: Trace) -> Outcome {
     }
     if draw_of >= Draw::Crowds {
         common.crowd = Random::new(seed ^ CROWDS).pick(&[1, 2, 4, usize::MAX]);
+    }
+    if draw_of >= Draw::Reloads {
+        faults.add_reloads(&mut Random::new(seed ^ RELOADS), &nodes);
     }
     let mut world = World::new(random.next(), &nodes, &common, &faults.rates, trace);
     let start = world.now;

@@ -374,6 +374,41 @@ fn row_70_a_holder_that_is_asked_to_stop_hands_over() {
 }
 
 #[test]
+fn row_71_a_reload_of_the_same_file_moves_nothing() {
+    let mut c = pair(2);
+    assert_eq!(c.checks(&[true, true]).holder(), Some(1));
+    let term = c.term(1);
+    for _ in 0..10 {
+        c.reload(1, &Node::new(101, &[2])).run(Duration::from_millis(30));
+        assert_eq!((c.holders(), c.priority(1)), (vec![1], Some(103)));
+    }
+    assert_eq!(c.holder(), Some(1));
+    assert_eq!(c.term(1), term, "nobody elected anybody");
+    never_two(&c);
+}
+
+#[test]
+fn row_72_a_lower_priority_read_by_the_holder_hands_over_at_once() {
+    let mut c = pair(2);
+    assert_eq!(c.checks(&[true, true]).holder(), Some(1));
+    c.reload(1, &Node::new(90, &[2])).run(Duration::from_millis(5));
+    assert_eq!(c.holders(), [2]);
+    assert_eq!((c.priority(1), c.priority(2)), (Some(92), Some(102)));
+    assert_eq!(c.reload(1, &Node::new(101, &[2])).holder(), Some(1), "and takes it back by the old one");
+    never_two(&c);
+}
+
+#[test]
+fn a_reload_that_forbids_preemption_holds_for_the_next_return() {
+    let mut c = pair(2);
+    c.checks(&[true, true]).reload(1, &Node::new(101, &[2]).nopreempt());
+    assert_eq!(c.check(1, 0, false).holder(), Some(2));
+    assert_eq!(c.check(1, 0, true).holder(), Some(2));
+    assert_eq!(c.reload(1, &Node::new(101, &[2])).holder(), Some(1));
+    never_two(&c);
+}
+
+#[test]
 fn row_74_an_address_that_somebody_else_removes_is_there_again() {
     let mut c = plain_pair();
     assert_eq!(c.start_all().holder(), Some(1));

@@ -11,6 +11,7 @@ use std::time::Instant as Clock;
 use tokio::sync::oneshot;
 
 mod changing;
+mod reloading;
 mod telling;
 
 use super::*;
@@ -104,6 +105,7 @@ fn sources(metrics: fn() -> String) -> Sources {
         ready: Box::new(|| vec![("listeners".to_owned(), true), ("probes".to_owned(), false)]),
         words: Box::new(|| changing::words("ha1")),
         change: Box::new(changing::driver),
+        reload: Box::new(reloading::driver),
         events: Box::pin(stream::iter(telling::three()).chain(stream::pending())),
         events_dropped: Box::new(|| 5),
         token: None,

@@ -42,8 +42,14 @@ impl Driver {
                 let (service, backend) = self.names(service, backend);
                 tell_of_backend(service, backend, change);
             }
-            Output::ProbeBackend { service, backend } => self.prober.probe(service, backend),
-            Output::PauseProbes { service, backend, pause } => self.prober.pause(service, backend, pause),
+            Output::ProbeBackend { service, backend } => {
+                let (service, backend) = self.numbered(service, backend);
+                self.prober.probe(service, backend);
+            }
+            Output::PauseProbes { service, backend, pause } => {
+                let (service, backend) = self.numbered(service, backend);
+                self.prober.pause(service, backend, pause);
+            }
             Output::AdministrationChanged { word, .. } => {
                 self.news = true;
                 self.count_convergence(word);
@@ -101,21 +107,34 @@ impl Driver {
 
     /// Tells the workers which backends may be used.
     pub(super) fn route(&self) {
-        let services = self.core.services().iter().enumerate().map(|(service, known)| {
+        self.proxy.route(Arc::new(self.routes()));
+    }
+
+    /// A backend's numbers: its service's, and its own.
+    pub(super) fn numbered(&self, service: usize, backend: usize) -> (usize, usize) {
+        (self.numbers.services()[service], self.numbers.backends()[service][backend])
+    }
+
+    /// Which backends may be used.
+    pub(super) fn routes(&self) -> Routes {
+        let most = self.numbers.services().iter().max().map_or(0, |most| most + 1);
+        let mut routes = Routes { services: vec![Route::default(); most] };
+        for (service, known) in self.core.services().iter().enumerate() {
             let mut route = Route { targets: Vec::new(), reserve: Vec::new() };
             for (backend, state) in known.backends().iter().enumerate() {
                 let Some(address) = self.addresses[service][backend] else { continue };
                 let weight = state.weight().unwrap_or(self.config.services[service].backends[backend].weight);
-                let target = Target { backend, address, weight };
+                let number = self.numbers.backends()[service][backend];
+                let target = Target { backend: number, address, weight };
                 if state.usable() {
                     route.targets.push(target);
                 } else if state.in_reserve() {
                     route.reserve.push(target);
                 }
             }
-            route
-        });
-        self.proxy.route(Arc::new(Routes { services: services.collect() }));
+            routes.services[self.numbers.services()[service]] = route;
+        }
+        routes
     }
 
     pub(super) fn tell_of_peers(&mut self) {

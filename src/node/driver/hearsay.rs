@@ -18,6 +18,9 @@ use crate::wire::member_id;
 /// How long a leave may take to reach everybody.
 const LEAVE: Duration = Duration::from_millis(300);
 
+/// A word to read the file that is older than this, or so much ahead of this node's clock, isn't meant for now.
+const FRESH: Duration = Duration::from_secs(60);
+
 /// What the driver remembers of gossip.
 #[derive(Default)]
 pub(in crate::node) struct Hearsay {
@@ -27,8 +30,14 @@ pub(in crate::node) struct Hearsay {
     told: BTreeMap<String, String>,
     /// What each member was last heard to see of each service.
     viewed: BTreeMap<(MemberId, usize), Vec<Verdict>>,
+    /// What gossip said last.
+    directory: Directory,
     /// What each member says of its latest takeover of each VIP.
     failovers: BTreeMap<(MemberId, usize), Failover>,
+    /// When this node last had everybody read their files, in milliseconds since the epoch.
+    reload_word: Option<u64>,
+    /// When each member last did.
+    reloads_asked: BTreeMap<MemberId, u64>,
     /// Whom gossip has been told of.
     met: BTreeSet<SocketAddr>,
     /// Who has said by gossip what there is to know.
@@ -53,6 +62,11 @@ impl Hearsay {
         }
     }
 
+    /// Nothing is known any more of what others see.
+    pub(super) fn forget_views(&mut self) {
+        self.viewed.clear();
+    }
+
     /// A member's latest takeover of a VIP, by its own word.
     pub(super) fn failover(&self, member: MemberId, vip: usize) -> Option<Failover> {
         self.failovers.get(&(member, vip)).copied()
@@ -68,7 +82,10 @@ impl Driver {
 
     pub(super) fn hear_gossip(&mut self, news: News) {
         match news {
-            News::Directory(directory) => self.hear_directory(&directory),
+            News::Directory(directory) => {
+                self.hear_directory(&directory);
+                self.hearsay.directory = directory;
+            }
             News::NameTaken { address, younger } => {
                 let node = &self.identity.name;
                 Event::PeerNameTaken { node, address: &address.to_string(), younger }.tell();
@@ -90,6 +107,13 @@ impl Driver {
             }
             News::Died { restarts } => Event::GossipDied { restarts }.tell(),
         }
+    }
+
+    /// What the others say means something else by another configuration.
+    pub(super) fn hear_directory_again(&mut self) {
+        let directory = std::mem::take(&mut self.hearsay.directory);
+        self.hear_directory(&directory);
+        self.hearsay.directory = directory;
     }
 
     /// An operator's word is new here. What a starting node is told may have been said long ago.
@@ -121,6 +145,9 @@ impl Driver {
             if entry.live && self.peers.know([entry.address]) {
                 self.tell_of_peers();
             }
+            if let Some(at) = directory::reload_asked(&entry.values) {
+                self.hear_reload(id, name, at, clocks.wall);
+            }
             let views = directory::views(&entry.values, &self.config, &self.digest);
             self.retract_views(id, &views);
             for (service, verdicts) in views {
@@ -139,9 +166,24 @@ impl Driver {
         self.hearsay.failovers = failovers;
         let there: BTreeSet<MemberId> = directory.members.keys().map(|name| member_id(name)).collect();
         self.hearsay.viewed.retain(|(id, _), _| there.contains(id));
+        self.hearsay.reloads_asked.retain(|id, _| there.contains(id));
         let told = directory.members.iter().filter(|(_, entry)| entry.values.contains_key(STATE));
         self.hearsay.known = told.map(|(name, _)| member_id(name)).collect();
         self.sync();
+    }
+
+    /// Has every other node read its file, as this one has.
+    pub(super) fn tell_all_to_reload(&mut self) {
+        let now = wall_clock();
+        self.hearsay.reload_word = Some(self.hearsay.reload_word.map_or(now, |before| now.max(before + 1)));
+    }
+
+    /// A member has everybody read their files: once for each time, and not for what was said long ago.
+    fn hear_reload(&mut self, id: MemberId, name: &str, at: u64, wall: u64) {
+        let before = self.hearsay.reloads_asked.insert(id, at);
+        if before != Some(at) && at.abs_diff(wall) < FRESH.as_millis() as u64 {
+            self.reloads.ask(format!("operator on {name}"), false, None);
+        }
     }
 
     /// A member that has come back with another file says nothing of these backends any more.
@@ -187,6 +229,7 @@ impl Driver {
             let told = Failover { term, trace: self.trace(at, term) };
             Some(directory::failover(&self.config.vips[at].name, told))
         }));
+        own.extend(self.hearsay.reload_word.map(directory::reload));
         for (key, value) in &own {
             if self.hearsay.told.get(key) != Some(value) {
                 gossip.publish(key.clone(), value.clone());

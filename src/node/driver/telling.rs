@@ -119,8 +119,10 @@ impl Driver {
     /// Names the first connects after a takeover after it.
     pub(super) fn tell_of_first_connects(&mut self, now: Time) {
         let Some(first) = &mut self.first_moments else { return };
-        for (service, after) in first.connects.look(&self.proxy) {
-            self.metrics.connected_after_failover(service, first.vip, after);
+        for (number, after) in first.connects.look(&self.proxy) {
+            if let Some(service) = self.numbers.service(number) {
+                self.metrics.connected_after_failover(service, first.vip, after);
+            }
         }
         if now > first.until {
             self.first_moments = None;

@@ -45,7 +45,7 @@ const LONGEST_VALUE: usize = 512;
 pub(super) const LAST_GENERATION: u64 = 253_402_300_799_999;
 
 /// The keys there are: whole ones, and beginnings, which end in a slash.
-const KNOWN: [&str; 9] = ["meta", "addr", "prio", "st", "cfg", "vip/", "h/", "adm/", "pin/"];
+const KNOWN: [&str; 10] = ["meta", "addr", "prio", "st", "cfg", "rl", "vip/", "h/", "adm/", "pin/"];
 
 /// Whether `key` is one of those that nodes publish.
 pub(super) fn is_key(key: &str) -> bool {

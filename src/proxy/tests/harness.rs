@@ -56,10 +56,10 @@ impl Setup {
             listeners.push(vec![(0, listener)]);
         }
         let service = ServicePlan {
-            name: "web".into(),
+            number: 0,
             max_connections: self.service_max_connections,
             timeouts: self.timeouts,
-            backends: targets.len(),
+            backends: (0..targets.len()).collect(),
         };
         let (report, reports) = mpsc::sync_channel(1000);
         let proxy = Proxy::start(Plan { services: vec![service] }, listeners, self.settings, move |what| {

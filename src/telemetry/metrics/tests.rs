@@ -107,6 +107,7 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
     let expected = [
         ("chinthe_build_info", "gauge"),
         ("chinthe_config_info", "gauge"),
+        ("chinthe_config_reloads_total", "counter"),
         ("chinthe_config_last_reload_successful", "gauge"),
         ("chinthe_config_last_reload_success_timestamp_seconds", "gauge"),
         ("chinthe_ready", "gauge"),
@@ -197,13 +198,16 @@ fn every_series_is_there_from_the_start_at_zero() {
         ("chinthe_service_backends", 5),
         ("chinthe_backend_transitions_total", 2 * 3),
         ("chinthe_backend_checks_total", 2 * 6),
+        ("chinthe_config_reloads_total", 2),
     ] {
         assert_eq!(scrape.of(name).len(), series, "{name}");
     }
-    // Nobody has said anything, so the node is ready and the backends are unknown; and a change has its time.
+    // Nobody has said anything, so the node is ready and the backends are unknown; a change has its time, and the
+    // configuration was loaded when the node started.
     let already = [
         "chinthe_build_info",
         "chinthe_config_info",
+        "chinthe_config_last_reload_success",
         "chinthe_node_admin_state{state=\"ready\"}",
         "chinthe_service_backends{service=\"myweb\",state=\"unknown\"}",
         "chinthe_backend_last_transition_timestamp_seconds",
@@ -290,7 +294,6 @@ fn a_vip_that_the_layout_doesnt_have_is_ignored() {
 fn a_sample_is_shown_as_it_is() {
     let sample = Sample {
         ready: true,
-        config_reload_ok: true,
         admin_requests: vec![("/metrics", 200, 9)],
         spans: [8, 7],
         log_lines_dropped: 7,
@@ -531,4 +534,36 @@ fn a_scrape_of_a_large_cluster_stays_below_a_megabyte() {
     assert!(text.len() < 1_000_000, "{} bytes", text.len());
     let backup = Sample { vips: vec![VipSample::default(); vips], ..sample };
     assert!(metrics.render(Exposition::OpenMetrics, &backup).len() < text.len() / 2);
+}
+
+#[test]
+#[expect(clippy::float_cmp, reason = "small whole numbers are exact")]
+fn counts_outlive_another_configuration_with_their_names() {
+    let before = metrics();
+    before.stalled();
+    before.transition(&transition(None));
+    before.probed(0, 1, Err("refused"));
+    let services = vec![("myweb".to_owned(), vec!["web2".to_owned(), "web3".to_owned()])];
+    let after = before.relaid(Layout { services, config_sha256: "07".to_owned(), ..layout() });
+    // What was under way still counts.
+    before.probed(0, 1, Err("refused"));
+    before.probed(0, 0, Err("refused"));
+    after.reloaded(true);
+    after.reloaded(false);
+    let scrape = scrape(&after, &Sample::default());
+    assert_eq!(scrape.value("chinthe_driver_stalls_total"), 1.0);
+    assert_eq!(
+        scrape.value(r#"chinthe_vip_transitions_total{vip="vi_2",to="active",cause="holder_silent"}"#),
+        1.0
+    );
+    let refused = |backend: &str| {
+        let labels = format!(r#"service="myweb",backend="{backend}",result="refused""#);
+        scrape.series.get(&format!("chinthe_backend_checks_total{{{labels}}}")).copied()
+    };
+    assert_eq!((refused("web1"), refused("web2"), refused("web3")), (None, Some(2.0), Some(0.0)));
+    assert_eq!(scrape.of("chinthe_config_info"), [r#"chinthe_config_info{sha256="07"}"#]);
+    let reloads =
+        |result: &str| scrape.value(&format!("chinthe_config_reloads_total{{result=\"{result}\"}}"));
+    assert_eq!((reloads("success"), reloads("failure")), (1.0, 1.0));
+    assert_eq!(scrape.value("chinthe_config_last_reload_successful"), 0.0);
 }

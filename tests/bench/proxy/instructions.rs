@@ -156,10 +156,10 @@ pub(crate) fn proxy(arguments: &[String]) -> Result<()> {
     let minute = Duration::from_secs(60);
     let plan = Plan {
         services: vec![ServicePlan {
-            name: "counted".into(),
+            number: 0,
             max_connections: None,
             timeouts: Timeouts { connect: minute, client: minute, server: minute },
-            backends: 1,
+            backends: vec![0],
         }],
     };
     let proxy = Proxy::start(plan, vec![vec![(0, listener)]], Settings::default(), |_| {})?;

@@ -9,7 +9,7 @@ use crate::admin::{Refusal, client, read_token};
 use crate::core::{self, AdminState, Target as Of};
 
 const PATH: &str = "/api/v1/administration";
-const TOKEN: &str = "a-token-of-the-tests-0123456789";
+pub(super) const TOKEN: &str = "a-token-of-the-tests-0123456789";
 const DRAIN: &str = r#"{"target":{"node":"ha1"},"state":"drain","for":"30m"}"#;
 
 /// That somebody drained `node`.
@@ -38,7 +38,7 @@ pub(super) fn driver(change: Change, _operator: Operator, answer: Answer) {
     };
 }
 
-fn with_token(name: &str) -> Server {
+pub(super) fn with_token(name: &str) -> Server {
     let path = std::env::temp_dir().join(format!("chinthe-admin-token-{name}-{}", std::process::id()));
     fs::write(&path, format!("{TOKEN}\n")).expect("it can be written");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
