@@ -166,9 +166,15 @@ fn layout(config: &Config, identity: &Identity, digest: &str) -> Layout {
         revision: telemetry::REVISION.into(),
         config_sha256: digest.into(),
         cluster: config.cluster.name.clone(),
+        witness: config.cluster.witness.contains(&identity.name),
         options: config.metrics,
         vips: config.vips.iter().map(vip).collect(),
         services: config.services.iter().map(service).collect(),
+        limits: config
+            .services
+            .iter()
+            .map(|service| service.max_connections.map(|most| most as u64))
+            .collect(),
         checks: config.checks.iter().map(|check| check.name.clone()).collect(),
     }
 }

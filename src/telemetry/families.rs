@@ -85,6 +85,11 @@ pub(super) const READY: Family = Family::gauge(
     &[],
     "Whether this node can serve: its listeners accept and a full round of probes is done.",
 );
+pub(super) const NODE_INFO: Family = Family::gauge(
+    "chinthe_node_info",
+    &["role"],
+    "What this node is in its cluster: a member, which can hold VIPs, or a witness, which only votes; always 1.",
+);
 pub(super) const NODE_ADMIN: Family = Family::gauge(
     "chinthe_node_admin_state",
     &["state"],
@@ -316,6 +321,11 @@ pub(super) const SERVICE_ACTIVE: Family = Family::gauge(
     "chinthe_service_connections_active",
     &["service"],
     "Connections of clients that are open.",
+);
+pub(super) const SERVICE_LIMIT: Family = Family::gauge(
+    "chinthe_service_connections_limit",
+    &["service"],
+    "Connections of clients that the service may have open: its own limit, else what all services share.",
 );
 pub(super) const SERVICE_REJECTED: Family = Family::counter(
     "chinthe_service_connections_rejected_total",

@@ -36,12 +36,16 @@ pub struct Layout {
     pub config_sha256: String,
     /// The cluster's name, which traces are named after.
     pub cluster: String,
+    /// This node only votes.
+    pub witness: bool,
     /// How much is shown, and for whose boards besides our own.
     pub options: config::Metrics,
     /// The VIPs, in the configuration's order.
     pub vips: Vec<VipLayout>,
     /// The services' names, each with its backends' names, in the configuration's order.
     pub services: Vec<(String, Vec<String>)>,
+    /// How many connections each service may have, in the same order; `None` where there is no limit of its own.
+    pub limits: Vec<Option<u64>>,
     /// The checks' names, in the configuration's order.
     pub checks: Vec<String>,
 }

@@ -30,6 +30,8 @@ pub(super) fn show(page: &mut Page, metrics: &Metrics, sample: &Sample) {
     let backends = backends_shown(metrics.layout.options.detail, sample);
     let absent = ServiceSample::default();
     for (at, ((name, names), counts)) in metrics.layout.services.iter().zip(&metrics.services).enumerate() {
+        let limit = metrics.layout.limits.get(at).copied().flatten();
+        page.count(&families::SERVICE_LIMIT, &[name], limit.unwrap_or(sample.proxy.connections_limit));
         let sample = sample.services.get(at).unwrap_or(&absent);
         service(page, name, names.len(), counts, sample);
         backends_of(page, name, names, counts, sample, backends);
@@ -64,6 +66,8 @@ fn backends_shown(detail: Detail, sample: &Sample) -> Backends {
 fn node(page: &mut Page, metrics: &Metrics, sample: &Sample) {
     let layout = &metrics.layout;
     page.count(&families::BUILD_INFO, &[&layout.version, &layout.revision], 1);
+    let role = if layout.witness { "witness" } else { "member" };
+    page.count(&families::NODE_INFO, &[role], 1);
     page.count(&families::CONFIG_INFO, &[&layout.config_sha256], 1);
     for (result, count) in RELOAD_RESULTS.iter().zip(&metrics.node.reloads) {
         page.count(&families::CONFIG_RELOADS, &[result], count.get());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::Detail;
 use crate::core::{AdminState, Cause, Phases, Time};
-use crate::telemetry::{BackendSample, Durations, ServiceSample, TrackSample, VipSample};
+use crate::telemetry::{BackendSample, Durations, ProxySample, ServiceSample, TrackSample, VipSample};
 
 /// A scrape, taken apart.
 #[derive(Default)]
@@ -69,9 +69,11 @@ fn layout() -> Layout {
         revision: "abc".to_owned(),
         config_sha256: "5f2c".to_owned(),
         cluster: "myweb".to_owned(),
+        witness: false,
         options: config::Metrics::default(),
         vips: vec![vip("vi_1"), vip("vi_2")],
         services: vec![("myweb".to_owned(), vec!["web1".to_owned(), "web2".to_owned()])],
+        limits: vec![None],
         checks: vec!["chk_disk".to_owned()],
     }
 }
@@ -118,6 +120,7 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_log_lines_dropped_total", "counter"),
         ("chinthe_events_dropped_total", "counter"),
         ("chinthe_trace_spans_total", "counter"),
+        ("chinthe_node_info", "gauge"),
         ("chinthe_cluster_members", "gauge"),
         ("chinthe_vip_damped_members", "gauge"),
         ("chinthe_cluster_expected_members", "gauge"),
@@ -157,6 +160,7 @@ fn every_family_of_the_contract_is_there_with_its_kind() {
         ("chinthe_proxy_accept_pauses_total", "counter"),
         ("chinthe_service_connections_total", "counter"),
         ("chinthe_service_connections_active", "gauge"),
+        ("chinthe_service_connections_limit", "gauge"),
         ("chinthe_service_connections_rejected_total", "counter"),
         ("chinthe_service_bytes_total", "counter"),
         ("chinthe_service_connect_duration_seconds", "histogram"),
@@ -206,6 +210,7 @@ fn every_series_is_there_from_the_start_at_zero() {
     // configuration was loaded when the node started.
     let already = [
         "chinthe_build_info",
+        "chinthe_node_info{role=\"member\"}",
         "chinthe_config_info",
         "chinthe_config_last_reload_success",
         "chinthe_node_admin_state{state=\"ready\"}",
@@ -276,6 +281,27 @@ fn what_is_reported_is_counted() {
     is(r#"chinthe_driver_lateness_seconds_bucket{le="0.015"}"#, 0.0);
     is(r#"chinthe_driver_lateness_seconds_bucket{le="0.05"}"#, 1.0);
     is("chinthe_driver_stalls_total", 1.0);
+}
+
+#[test]
+#[expect(clippy::float_cmp, reason = "small whole numbers are exact")]
+fn a_service_without_a_limit_of_its_own_shares_the_proxys() {
+    let proxy = ProxySample { connections_limit: 9744, ..ProxySample::default() };
+    let sample = Sample { proxy, ..Sample::default() };
+    for (limits, shown) in [(vec![Some(100)], 100.0), (vec![None], 9744.0), (vec![], 9744.0)] {
+        let metrics = Metrics::new(Layout { limits, ..layout() });
+        let limit = scrape(&metrics, &sample).value("chinthe_service_connections_limit{service=\"myweb\"}");
+        assert_eq!(limit, shown);
+    }
+}
+
+#[test]
+fn a_witness_is_told_from_a_member() {
+    let witness = Metrics::new(Layout { witness: true, ..layout() });
+    assert_eq!(
+        scrape(&witness, &Sample::default()).of("chinthe_node_info"),
+        ["chinthe_node_info{role=\"witness\"}"]
+    );
 }
 
 #[test]
