@@ -28,7 +28,7 @@ use super::RunError;
 /// How long a starting node waits for what the others know of the backends and from operators.
 const SYNC_PATIENCE: Duration = Duration::from_secs(2);
 /// With more other nodes than this, those from which nobody waits for anything advertise less often.
-const CROWD: usize = 10;
+const CROWD: usize = 6;
 
 /// Everything that can fail has been done.
 pub(super) struct Prepared {
