@@ -14,12 +14,12 @@ mod directory;
 mod driver;
 mod mailbox;
 mod numbers;
+mod sample;
 mod service;
 mod snapshot;
 mod start;
 mod targets;
 mod throttle;
-mod tracks;
 mod watchdog;
 
 use std::collections::BTreeMap;
@@ -45,8 +45,9 @@ use crate::telemetry::{self, Event as Told, Exposition, Layout, Metrics, Record,
 use self::driver::{Driver, Vip, hearsay::Hearsay};
 use self::mailbox::Event;
 use self::numbers::Numbers;
+use self::sample::NodeFacts;
 use self::service::{Reloading, Service};
-use self::snapshot::{Basis, NodeFacts, Snapshot};
+use self::snapshot::{Basis, Snapshot};
 use self::start::Prepared;
 use self::targets::Targets;
 
@@ -263,7 +264,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
                         admin::MetricsFormat::Text => Exposition::Text,
                         admin::MetricsFormat::OpenMetrics => Exposition::OpenMetrics,
                     };
-                    let sample = snapshot::sample(&snapshot, &counted(), facts);
+                    let sample = sample::sample(&snapshot, &counted(), facts);
                     snapshot.basis.metrics.render(format, &sample)
                 }),
                 status: Box::new(move || {
