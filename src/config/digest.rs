@@ -21,9 +21,9 @@ pub fn digest(config: &Config) -> [u8; 32] {
     Sha256::digest(canonical(config)).into()
 }
 
-/// The whole digest in hexadecimal, for metrics.
-pub fn hex(digest: &[u8; 32]) -> String {
-    digest.iter().fold(String::with_capacity(64), |mut out, byte| {
+/// A digest, whole or its beginning, in hexadecimal.
+pub fn hex(digest: &[u8]) -> String {
+    digest.iter().fold(String::with_capacity(digest.len() * 2), |mut out, byte| {
         write!(out, "{byte:02x}").expect("writing to a String doesn't fail");
         out
     })

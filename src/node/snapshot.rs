@@ -264,7 +264,7 @@ fn members(
             MemberState::Left => status::MemberState::Left,
         },
         version: member.latest().version.clone(),
-        config: hex(&member.latest().config),
+        config: config::hex(&member.latest().config),
         own: false,
         witness: witness(member.name()),
         // What was said of it here is not yet what it has heard.
@@ -378,8 +378,4 @@ fn name(core: &Core, identity: &Identity, id: MemberId) -> String {
         return identity.name.clone();
     }
     core.members().get(id).map_or_else(|| format!("{:016x}", id.0), |member| member.name().to_owned())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
