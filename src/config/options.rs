@@ -192,7 +192,8 @@ settings! {
         "Bulk is moved within the kernel, instead of being copied out and in.";
     "proxy.spin", Kind::Duration(Duration::ZERO, LONGEST_SPIN), Default("\"0us\""),
         "How long a worker looks for more before it sleeps, up to 1ms: answers come sooner on a machine with a core \
-         to spare for each worker, which is then always busy, and later on any other.";
+         to spare for each worker, which is then always busy, and later on any other. With 0us a busy worker of at \
+         most 16 connections does so for 50us, where that brings anything.";
     "proxy.congestion_control", Kind::Text, Aside("\"cubic\""),
         "TCP's congestion control on the proxy's own sockets; the kernel's unless said.";
 

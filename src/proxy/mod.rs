@@ -34,6 +34,7 @@ mod pipes;
 mod routes;
 mod search;
 mod side;
+mod spin;
 mod surroundings;
 mod table;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use rustix::net::SocketFlags;
 
 use super::books::Planned;
 use super::connection::{Connection, Fate};
+use super::spin::Spin;
 use super::surroundings::Surroundings;
 use super::table::{Subject, Table};
 use super::timers::Timers;
@@ -39,6 +40,7 @@ pub(super) struct Worker {
     paused_until: Option<Instant>,
     /// Stopping; what is open then is cut.
     stop_at: Option<Instant>,
+    spin: Spin,
 }
 
 struct Listener {
@@ -69,6 +71,7 @@ impl Worker {
         if listeners.iter().any(|(service, _)| *service >= planned.services.len()) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a listener of an unknown service"));
         }
+        let spin = common.settings.spin;
         let around = Surroundings::new(poll.registry().try_clone()?, common, desk, planned, BUFFER);
         let mut worker = Self {
             poll,
@@ -82,6 +85,7 @@ impl Worker {
             workers,
             paused_until: None,
             stop_at: None,
+            spin: Spin::new(spin),
         };
         for (service, socket) in listeners {
             worker.open(service, socket)?;
@@ -173,19 +177,25 @@ impl Worker {
         }
     }
 
-    /// Waits for events, the first while without sleeping if the configuration says so.
+    /// Waits for events, the first moment without sleeping where that promises something.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let patience = self.patience();
-        let spin = self.around.common.settings.spin.min(patience);
+        if patience.is_zero() {
+            return self.poll.poll(events, Some(patience));
+        }
+        let spin = self.spin.before_sleep(events.iter().count(), self.table.len()).min(patience);
         if !spin.is_zero() {
-            let end = self.around.now + spin;
+            let end = Instant::now() + spin;
             while Instant::now() < end {
                 self.poll.poll(events, Some(Duration::ZERO))?;
                 if !events.is_empty() {
+                    self.spin.looked(true);
                     return Ok(());
                 }
             }
+            self.spin.looked(false);
         }
+        self.spin.sleeps();
         self.poll.poll(events, Some(patience))
     }
 
