@@ -38,6 +38,7 @@ mod strangers;
 mod thirty;
 mod traces;
 mod views;
+mod wall_clock;
 mod words;
 
 use std::process::ExitCode;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
             refusals::TESTS,
             cluster::TESTS,
             views::TESTS,
+            wall_clock::TESTS,
             words::TESTS,
             thirty::TESTS,
             prometheus::TESTS,
