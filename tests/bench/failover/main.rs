@@ -41,8 +41,8 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [init::ARGUMENT] => return init::main(),
         [sweep::PROBE] => return sweep::probe(),
-        [sweep::ARGUMENT, fault, contender, number, longest] => {
-            return sweep::one([fault, contender, number, longest]);
+        [sweep::ARGUMENT, fault, contender, number, longest, before, after] => {
+            return sweep::one([fault, contender, number, longest, before, after]);
         }
         _ => {}
     }

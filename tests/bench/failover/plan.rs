@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::contender::Contender;
 use crate::fault::Fault;
 use crate::options::Options;
-use crate::trial::Trial;
+use crate::trial::{Trial, Turn};
 
 /// Runs that are made together.
 #[derive(Debug)]
@@ -37,10 +37,20 @@ fn round(options: &Options, faults: &[Fault], contenders: &[Contender], number: 
         .iter()
         .flat_map(|&fault| contenders.iter().map(move |&contender| (fault, contender)))
         .filter(|(fault, contender)| contender.suffers(*fault))
-        .map(|(fault, contender)| Trial { fault, contender, number, longest: options.longest })
+        .map(|(fault, contender)| Trial {
+            fault,
+            contender,
+            number,
+            longest: options.longest,
+            turn: Turn::default(),
+        })
         .collect();
     let sharing = |with: Option<Fault>, at_a_time: usize| {
-        let trials = trials.iter().filter(|trial| trial.shares() == with).copied().collect();
+        let mut trials: Vec<Trial> = trials.iter().filter(|trial| trial.shares() == with).copied().collect();
+        if matches!(with, Some(Fault::Freeze | Fault::FreezeBoth)) {
+            let turns = Turn::all(trials.len());
+            trials.iter_mut().zip(turns).for_each(|(trial, turn)| trial.turn = turn);
+        }
         Batch { trials, at_a_time }
     };
     let alone = sharing(None, options.jobs);

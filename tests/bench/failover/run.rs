@@ -18,8 +18,9 @@ const SHIFT: f64 = 0.618_034;
 
 /// Makes the run.
 pub(crate) fn run(sandbox: Sandbox, trial: &Trial) -> Result<Run, Box<dyn Error>> {
-    let Trial { fault, contender, number, longest: _ } = *trial;
+    let Trial { fault, contender, number, longest: _, turn } = *trial;
     let mut stage = Stage::start(sandbox, trial)?;
+    pause(turn.wait());
     let noise = stage.noise(&contender, contender.interval.mul_f64((0.5 + number as f64 * SHIFT).fract()))?;
     let mut run = Run {
         fault: fault.name().into(),
@@ -50,6 +51,7 @@ pub(crate) fn run(sandbox: Sandbox, trial: &Trial) -> Result<Run, Box<dyn Error>
         fault.undo(&mut stage.cluster)?;
         run.end_phase = Some(stage.watch(&mark, watch, |name| name == HOLDER));
     }
+    pause(turn.stay());
     Ok(run)
 }
 

@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::plan::{self, Batch};
 use crate::record::{Broken, LeftOut, Phase, Report, Run};
 use crate::stage::pause;
-use crate::trial::Trial;
+use crate::trial::{APART, Trial};
 use crate::{peers, run, table};
 
 /// The argument that makes the program one run; the words of a [`Trial`] follow.
@@ -24,9 +24,6 @@ pub(crate) const ARGUMENT: &str = "--run";
 
 /// The argument that makes it only try whether a sandbox can be entered.
 pub(crate) const PROBE: &str = "--probe";
-
-/// Labs that share the machine begin so much one after the other: none fails over while another does.
-const APART: Duration = Duration::from_millis(300);
 
 /// Output that is kept of a run that broke.
 const MOST_OUTPUT: u64 = 4 * 1024 * 1024;
@@ -103,7 +100,7 @@ pub(crate) fn probe() -> ExitCode {
 }
 
 /// What one run's process does.
-pub(crate) fn one(words: [&str; 4]) -> ExitCode {
+pub(crate) fn one(words: [&str; 6]) -> ExitCode {
     // Whoever kills the benchmark kills its runs; each lab follows its run by itself.
     if set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
         return ExitCode::FAILURE;

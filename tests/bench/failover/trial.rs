@@ -14,6 +14,38 @@ pub(crate) struct Trial {
     pub(crate) number: usize,
     /// No fault lasts longer.
     pub(crate) longest: Duration,
+    pub(crate) turn: Turn,
+}
+
+/// Whose failover comes before one's own and after it, of labs that share the machine and are measured in
+/// milliseconds: each has its turn when all of them are up, and none is taken down before the last one is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// So many have theirs before it,
+    pub(crate) before: u32,
+    /// and so many after it.
+    pub(crate) after: u32,
+}
+
+impl Turn {
+    /// The turns of so many labs, in the order of their start.
+    pub(crate) fn all(labs: usize) -> impl Iterator<Item = Self> {
+        let labs = labs as u32;
+        (0..labs).map(move |before| Self { before, after: labs - before - 1 })
+    }
+
+    /// How long a lab that is up waits for its turn.
+    pub(crate) fn wait(self) -> Duration {
+        if self == Self::default() {
+            return Duration::ZERO;
+        }
+        APART * self.after + COMING_UP + TURN * self.before
+    }
+
+    /// How long it stays for the others.
+    pub(crate) fn stay(self) -> Duration {
+        TURN * self.after
+    }
 }
 
 /// How long a phase is looked at.
@@ -56,6 +88,12 @@ const HEALED: Duration = Duration::from_secs(4);
 const HEALED_EXPERTLY: Duration = Duration::from_secs(10);
 /// The same with the post's intervals: its clients are served, or not, until their ARP entries have run out.
 const HEALED_SLOWLY: Duration = Duration::from_secs(60);
+/// Labs that share the machine begin so much one after the other.
+pub(crate) const APART: Duration = Duration::from_millis(300);
+/// By how much one may come up more slowly than another.
+const COMING_UP: Duration = Duration::from_secs(1);
+/// From one's failover to the next one's.
+const TURN: Duration = Duration::from_millis(1200);
 /// To come up, to listen to the noise, and to end.
 const BESIDE: Duration = Duration::from_millis(1900);
 /// For what is beside the phases, if it must be; more makes a run broken.
@@ -145,7 +183,8 @@ impl Trial {
     pub(crate) fn estimate(&self) -> Duration {
         let end = self.watch_of_the_end().map_or(Duration::ZERO, |watch| watch.least);
         // keepalived's start and a failover take three of its intervals each; its way home does, too.
-        self.watch().least + end + BESIDE + self.contender.interval * 6
+        let turn = self.turn.wait() + self.turn.stay();
+        self.watch().least + end + BESIDE + turn + self.contender.interval * 6
     }
 
     /// After this time it is broken.
@@ -154,19 +193,21 @@ impl Trial {
     }
 
     /// As arguments of the process that makes it.
-    pub(crate) fn words(&self) -> [String; 4] {
+    pub(crate) fn words(&self) -> [String; 6] {
         let (number, longest) = (self.number.to_string(), self.longest.as_secs().to_string());
-        [self.fault.name().into(), self.contender.name.into(), number, longest]
+        let (before, after) = (self.turn.before.to_string(), self.turn.after.to_string());
+        [self.fault.name().into(), self.contender.name.into(), number, longest, before, after]
     }
 
     /// The one that these arguments mean.
-    pub(crate) fn read(words: [&str; 4]) -> Option<Self> {
-        let [fault, contender, number, longest] = words;
+    pub(crate) fn read(words: [&str; 6]) -> Option<Self> {
+        let [fault, contender, number, longest, before, after] = words;
         Some(Self {
             fault: Fault::named(fault)?,
             contender: Contender::named(contender)?,
             number: number.parse().ok()?,
             longest: Duration::from_secs(longest.parse().ok()?),
+            turn: Turn { before: before.parse().ok()?, after: after.parse().ok()? },
         })
     }
 }
