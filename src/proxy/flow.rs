@@ -10,6 +10,8 @@ pub(super) struct Means {
     pub(super) buffer: Box<[u8]>,
     /// For bulk.
     pub(super) pipes: Pipes,
+    /// Whether any was moved, until somebody takes note of it.
+    pub(super) spliced: bool,
 }
 
 /// What is on its way in one direction, and how far that direction has come.
@@ -122,7 +124,10 @@ impl Flow {
                     }
                     reads += 1;
                     match self.pipe(from, &mut means.pipes) {
-                        Some(pipe) => self.splice(from, to, pipe, &mut means.pipes, &mut progress),
+                        Some(pipe) => {
+                            means.spliced = true;
+                            self.splice(from, to, pipe, &mut means.pipes, &mut progress);
+                        }
                         None => self.copy(from, to, &mut means.buffer, &mut progress),
                     }
                 }

@@ -55,7 +55,7 @@ impl Surroundings {
             snapshot: Arc::new(Snapshot::new(Arc::new(Routes::default()))),
             patience: vec![BTreeMap::new(); planned.services.len()],
             planned,
-            means: Means { buffer: vec![0; buffer].into_boxed_slice(), pipes },
+            means: Means { buffer: vec![0; buffer].into_boxed_slice(), pipes, spliced: false },
             exhausted: false,
             next_tag: 0,
             now,

@@ -15,7 +15,7 @@ use rustix::net::SocketFlags;
 
 use super::books::Planned;
 use super::connection::{Connection, Fate};
-use super::spin::Spin;
+use super::spin::{Round, Spin};
 use super::surroundings::Surroundings;
 use super::table::{Subject, Table};
 use super::timers::Timers;
@@ -183,7 +183,12 @@ impl Worker {
         if patience.is_zero() {
             return self.poll.poll(events, Some(patience));
         }
-        let spin = self.spin.before_sleep(events.iter().count(), self.table.len()).min(patience);
+        let round = Round {
+            events: events.iter().count(),
+            connections: self.table.len(),
+            bulk: std::mem::take(&mut self.around.means.spliced),
+        };
+        let spin = self.spin.before_sleep(round).min(patience);
         if !spin.is_zero() {
             let end = Instant::now() + spin;
             while Instant::now() < end {
