@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chinthe::lab::{ConfigSource, Lab, LabError, Sandbox, holds_within};
 
-use crate::harness::{Outcome, Test};
+use crate::harness::{self, Outcome, Test};
 use crate::nftables::{delete_table, has_table};
 use crate::scene::{self, FAILOVER, LEASE, PATIENCE, Scene, VIP, has_vip};
 
@@ -142,7 +142,7 @@ fn a_firewall_that_stops_the_beacons(sandbox: Sandbox) -> Outcome {
     for node in lab.nodes() {
         match node.machine().command("nft").arg(rules).status() {
             Ok(status) => assert!(status.success(), "nft refused the rules"),
-            Err(e) if std::env::var("CHINTHE_REQUIRE_PEERS").is_ok_and(|value| value == "1") => {
+            Err(e) if harness::peers_are_required() => {
                 return Err(format!("nft: {e}").into());
             }
             Err(e) => {

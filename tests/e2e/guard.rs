@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use chinthe::lab::{Node, Sandbox, holds_within};
+use chinthe::lab::{Sandbox, holds_within};
 use rustix::process::{Signal, kill_process};
 
 use crate::harness::{Outcome, Test};
-use crate::scene::{self, FAILOVER, PATIENCE, Scene, VIP, has_vip, sum};
+use crate::scene::{self, FAILOVER, PATIENCE, Scene, VIP, has_vip, sum, transitions};
 
 pub(crate) const TESTS: &[Test] = &[
     Test::inside("guard::a_guard_that_hangs_is_replaced_and_the_vip_stays", a_hanging_guard),
@@ -18,11 +18,6 @@ pub(crate) const TESTS: &[Test] = &[
 
 /// A client asks every 4 ms; an outage of the VIP is longer than a busy machine's usual hiccup.
 const UNHARMED: Duration = Duration::from_millis(250);
-
-/// How often the VIP has changed hands on this node.
-fn transitions(node: &Node) -> Result<f64, chinthe::lab::LabError> {
-    sum(node, "chinthe_vip_transitions_total", &["vip=\"vi_1\""])
-}
 
 /// Ends the guard of `name` by `signal`, and waits until another one has its place.
 fn lose_guard(scene: &Scene, name: &str, signal: Signal) -> Outcome {

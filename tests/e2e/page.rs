@@ -12,7 +12,7 @@ use chinthe::lab::{Lab, LabError, Sandbox};
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, PROGRAMS, let_it_draw};
-use crate::harness::{Outcome, Test};
+use crate::harness::{self, Outcome, Test};
 use crate::scene::{self, PATIENCE, POST, Scene, backend};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -49,7 +49,7 @@ pub(crate) fn is_here() -> Result<bool, LabError> {
         version.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match version.status() {
             Ok(_) => {}
-            Err(source) if env::var("CHINTHE_REQUIRE_PEERS").is_ok_and(|value| value == "1") => {
+            Err(source) if harness::peers_are_required() => {
                 return Err(LabError::System { doing: format!("start {program}"), source });
             }
             Err(e) => {

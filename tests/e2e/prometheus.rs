@@ -11,7 +11,7 @@ use chinthe::lab::{ConfigSource, Lab, LabError, Sandbox};
 use serde_json::Value;
 
 use crate::cluster::{SEED, file};
-use crate::harness::{Outcome, Test};
+use crate::harness::{self, Outcome, Test};
 use crate::scene::{CHINTHE, FAILOVER, PATIENCE, Scene};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -107,7 +107,7 @@ pub(crate) fn is_here(program: &str) -> Result<bool, LabError> {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     match found {
         Ok(_) => Ok(true),
-        Err(source) if env::var("CHINTHE_REQUIRE_PEERS").is_ok_and(|value| value == "1") => {
+        Err(source) if harness::peers_are_required() => {
             Err(LabError::System { doing: format!("start {program}"), source })
         }
         Err(e) => {

@@ -166,6 +166,11 @@ pub(crate) fn sum(node: &Node, family: &str, labels: &[&str]) -> Result<f64, Lab
     Ok(chosen.filter_map(|(_, value)| value.parse::<f64>().ok()).sum())
 }
 
+/// How often the VIP has changed hands on this node.
+pub(crate) fn transitions(node: &Node) -> Result<f64, LabError> {
+    sum(node, "chinthe_vip_transitions_total", &["vip=\"vi_1\""])
+}
+
 /// Whether the machine's kernel has the VIP: only an address of its own can be bound.
 pub(crate) fn has_vip(machine: &Machine) -> bool {
     has_address(machine, VIP.into())

@@ -14,7 +14,7 @@ use chinthe::telemetry::FailoverTrace;
 use serde_json::Value;
 
 use crate::cluster::{SEED, file};
-use crate::harness::{Outcome, Test};
+use crate::harness::{self, Outcome, Test};
 use crate::scene::{CHINTHE, FAILOVER, PATIENCE, Scene};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -73,9 +73,7 @@ impl Collector {
                     Err(format!("{COLLECTOR} doesn't listen").into())
                 }
             }
-            Err(e) if env::var("CHINTHE_REQUIRE_PEERS").is_ok_and(|value| value == "1") => {
-                Err(format!("{COLLECTOR}: {e}").into())
-            }
+            Err(e) if harness::peers_are_required() => Err(format!("{COLLECTOR}: {e}").into()),
             Err(e) => {
                 println!("skipped: {COLLECTOR}: {e}; `pip install rotel` has it");
                 Ok(None)
