@@ -315,7 +315,15 @@ impl Life {
     }
 
     /// Calls the next of those that don't answer, so that whoever was cut off is found again, however long it took.
+    ///
+    /// At first it is everybody this node has heard of: chitchat picks whom it talks to at random, and once somebody
+    /// is live hardly any of the others, who may then wait seconds for their turn.
     fn call(&mut self) {
+        if self.age() <= SETTLED {
+            for address in self.listeners().into_iter().filter(|there| !self.live.contains(there)).take(PUSHED) {
+                self.say(address);
+            }
+        }
         if self.calls.is_empty() {
             self.calls.extend(self.node.contacts());
         }

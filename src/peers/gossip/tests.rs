@@ -25,12 +25,15 @@ async fn met(peers: &[Peer]) {
 
 #[tokio::test(start_paused = true)]
 async fn five_nodes_that_know_one_of_them_find_each_other() {
-    let network = Network::new();
-    let begun = Instant::now();
-    let peers = members(&network, 5);
-    met(&peers).await;
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    assert_eq!(peers[4].directory().members["node1"].address, network::address(1));
+    // chitchat throws dice: what holds once in a while doesn't hold.
+    for _ in 0..20 {
+        let network = Network::new();
+        let begun = Instant::now();
+        let peers = members(&network, 5);
+        met(&peers).await;
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert_eq!(peers[4].directory().members["node1"].address, network::address(1));
+    }
 }
 
 #[tokio::test(start_paused = true)]
