@@ -34,6 +34,8 @@ pub(super) struct Codec {
     jobs: Option<SyncSender<Job>>,
     /// One share each for the codec and for every thread that still runs.
     running: Arc<()>,
+    /// How long a call may take.
+    limit: Duration,
 }
 
 /// Why there is no result.
@@ -46,7 +48,7 @@ pub(super) enum CodecError {
     #[error("the loopback interface doesn't serve: {0}")]
     Loopback(io::Error),
     /// It took too long.
-    #[error("gave up after {LIMIT:?}")]
+    #[error("it took too long")]
     TooLong,
     /// It went wrong half-way; the next call starts afresh.
     #[error("broken off")]
@@ -58,7 +60,11 @@ type Job = Box<dyn FnOnce(&mut Pair) -> Result<(), CodecError> + Send>;
 impl Codec {
     /// Starts the thread and opens its sockets.
     pub(super) fn start() -> Result<Self, CodecError> {
-        let mut codec = Self { jobs: None, running: Arc::new(()) };
+        Self::start_with(LIMIT)
+    }
+
+    fn start_with(limit: Duration) -> Result<Self, CodecError> {
+        let mut codec = Self { jobs: None, running: Arc::new(()), limit };
         codec.thread()?;
         Ok(codec)
     }
@@ -93,7 +99,7 @@ impl Codec {
             self.jobs = None;
             return Err(CodecError::Broken);
         }
-        let outcome = result.recv_timeout(LIMIT).unwrap_or_else(|why| match why {
+        let outcome = result.recv_timeout(self.limit).unwrap_or_else(|why| match why {
             RecvTimeoutError::Timeout => Err(CodecError::TooLong),
             RecvTimeoutError::Disconnected => Err(CodecError::Broken),
         });
@@ -111,10 +117,10 @@ impl Codec {
             None => {
                 let (jobs, todo) = mpsc::sync_channel::<Job>(1);
                 let (tell, opened) = mpsc::sync_channel(1);
-                let running = Arc::clone(&self.running);
+                let (running, limit) = (Arc::clone(&self.running), self.limit);
                 let run = move || {
                     // Opened here: its clock and the caller's don't go together.
-                    let (outcome, pair) = match Pair::open() {
+                    let (outcome, pair) = match Pair::open(limit) {
                         Ok(pair) => (Ok(()), Some(pair)),
                         Err(error) => (Err(error), None),
                     };
@@ -145,20 +151,22 @@ struct Pair {
     /// A short message that no peer's decodes to: see [`end`].
     end: Vec<u8>,
     buffer: Box<[u8]>,
+    /// How long either socket may be waited for.
+    limit: Duration,
 }
 
 impl Pair {
-    fn open() -> io::Result<Self> {
+    fn open(limit: Duration) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let theirs = runtime.block_on(TheirSocket::open(any)).map_err(io::Error::other)?;
         let ours = UdpSocket::bind(any)?;
         // Connected, it hears nobody else.
         ours.connect(theirs.local_addr().map_err(io::Error::other)?)?;
-        ours.set_read_timeout(Some(LIMIT))?;
+        ours.set_read_timeout(Some(limit))?;
         let ours_at = ours.local_addr()?;
         let buffer = vec![0; MAX_DATAGRAM].into();
-        let mut pair = Self { runtime, theirs, ours, ours_at, end: Vec::new(), buffer };
+        let mut pair = Self { runtime, theirs, ours, ours_at, end: Vec::new(), buffer, limit };
         pair.end = pair.encode(end()).map_err(io::Error::other)?;
         Ok(pair)
     }
@@ -176,7 +184,7 @@ impl Pair {
         }
         let mut found = None;
         loop {
-            let next = self.runtime.block_on(async { tokio::time::timeout(LIMIT, self.theirs.recv()).await });
+            let next = self.runtime.block_on(async { tokio::time::timeout(self.limit, self.theirs.recv()).await });
             let Ok(Ok(next)) = next else { return Err(CodecError::Broken) };
             if next.from_addr != self.ours_at {
                 // Another program of this machine: its words don't count.
@@ -203,16 +211,21 @@ mod tests {
         ChitchatEnvelope { version: ProtocolVersion::V1, message: ChitchatMessage::BadCluster }
     }
 
+    /// A codec for which no machine is too busy: a panic alone, told with all its frames, can take half a second.
+    fn patient() -> Codec {
+        Codec::start_with(Duration::from_mins(1)).unwrap()
+    }
+
     #[test]
     fn what_is_encoded_decodes() {
-        let mut codec = Codec::start().unwrap();
+        let mut codec = patient();
         let bytes = codec.encode(message()).unwrap();
         assert_eq!(codec.decode(bytes).unwrap(), message());
     }
 
     #[test]
     fn what_is_no_message_is_told_at_once_and_harms_nothing() {
-        let mut codec = Codec::start().unwrap();
+        let mut codec = patient();
         for length in 0..200 {
             let outcome = codec.decode(vec![7; length]);
             assert!(matches!(outcome, Err(CodecError::NotAMessage)), "{outcome:?}");
@@ -223,14 +236,14 @@ mod tests {
 
     #[test]
     fn a_broken_pair_is_replaced() {
-        let mut codec = Codec::start().unwrap();
+        let mut codec = patient();
         assert!(matches!(codec.call(|_| Err::<(), _>(CodecError::Broken)), Err(CodecError::Broken)));
         assert!(codec.encode(message()).is_ok());
     }
 
     #[test]
     fn a_thread_that_panics_is_replaced() {
-        let mut codec = Codec::start().unwrap();
+        let mut codec = patient();
         let outcome = codec.call::<()>(|_| panic!("as told"));
         assert!(matches!(outcome, Err(CodecError::Broken)));
         assert!(codec.encode(message()).is_ok());
