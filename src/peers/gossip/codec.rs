@@ -184,7 +184,8 @@ impl Pair {
         }
         let mut found = None;
         loop {
-            let next = self.runtime.block_on(async { tokio::time::timeout(self.limit, self.theirs.recv()).await });
+            let next =
+                self.runtime.block_on(async { tokio::time::timeout(self.limit, self.theirs.recv()).await });
             let Ok(Ok(next)) = next else { return Err(CodecError::Broken) };
             if next.from_addr != self.ours_at {
                 // Another program of this machine: its words don't count.

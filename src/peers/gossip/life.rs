@@ -320,7 +320,9 @@ impl Life {
     /// is live hardly any of the others, who may then wait seconds for their turn.
     fn call(&mut self) {
         if self.age() <= SETTLED {
-            for address in self.listeners().into_iter().filter(|there| !self.live.contains(there)).take(PUSHED) {
+            for address in
+                self.listeners().into_iter().filter(|there| !self.live.contains(there)).take(PUSHED)
+            {
                 self.say(address);
             }
         }

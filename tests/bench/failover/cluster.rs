@@ -66,6 +66,12 @@ impl Cluster {
         self.lab.nodes().iter().enumerate().map(node).sum()
     }
 
+    /// What all nodes have logged.
+    pub(crate) fn logs(&self) -> String {
+        let log = |node: &Node| format!("==== {}\n{}", node.name(), node.log_text());
+        self.lab.nodes().iter().map(log).collect()
+    }
+
     /// What the programs of each node have cost so far.
     pub(crate) fn costs(&mut self) -> Result<Vec<Cost>, LabError> {
         if !self.rivals.is_empty() {

@@ -17,6 +17,8 @@ pub(crate) struct Options {
     pub(crate) jobs: usize,
     /// No fault lasts longer.
     pub(crate) longest: Duration,
+    /// Where the logs of chinthe's nodes go, a file for each run.
+    pub(crate) logs: Option<PathBuf>,
     /// Where the JSON goes.
     pub(crate) output: PathBuf,
     /// Whether it is only tried that everything works.
@@ -40,6 +42,7 @@ Usage: cargo bench --bench failover -- [OPTIONS]
   --longest N       no fault lasts longer than N seconds
   --runs N          runs of each row (10)
   --jobs N          labs at a time (1): more are faster, and noisier. What lasts long is suffered by all at once anyway
+  --logs DIR        a file for each run of chinthe's: what its nodes logged
   --output FILE     where the JSON goes (target/tmp/failover.json)
   --smoke           one quick fault, chinthe and keepalived once each, to see that all of it works
   --list            lists faults and contenders
@@ -54,6 +57,7 @@ impl Request {
             runs: 10,
             jobs: 1,
             longest: Duration::MAX,
+            logs: None,
             output: PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/failover.json")),
             smoke: false,
         };
@@ -80,6 +84,7 @@ impl Request {
                 "--longest" => options.longest = Duration::from_secs(number(&value()?)? as u64),
                 "--runs" => options.runs = number(&value()?)?,
                 "--jobs" => options.jobs = number(&value()?)?,
+                "--logs" => options.logs = Some(value()?.into()),
                 "--output" => options.output = value()?.into(),
                 "--smoke" => {
                     options.smoke = true;

@@ -108,6 +108,8 @@ pub(crate) struct Phase {
     pub(crate) settled_ms: Option<f64>,
     /// The longest time from one answer to the next.
     pub(crate) gap_ms: f64,
+    /// How long after the fault, or its end, it began.
+    pub(crate) gap_after_ms: f64,
     /// The longest time in which the client, kept waiting by a busy machine, asked nothing: of a gap that isn't longer
     /// the cluster may know nothing.
     pub(crate) client_late_ms: f64,

@@ -1,7 +1,9 @@
 //! One run: a cluster comes up, suffers one fault, and gets over it.
 
+use std::env;
 use std::error::Error;
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chinthe::lab::Sandbox;
@@ -15,6 +17,9 @@ use crate::trial::Trial;
 /// By how much of an advertisement interval the fault comes later in one run than in the one before: the golden section,
 /// by which few points already lie evenly. The first one is in the middle.
 const SHIFT: f64 = 0.618_034;
+
+/// Which directory the nodes' logs are to be left in.
+pub(crate) const LOGS: &str = "CHINTHE_BENCH_LOGS";
 
 /// Makes the run.
 pub(crate) fn run(sandbox: Sandbox, trial: &Trial) -> Result<Run, Box<dyn Error>> {
@@ -50,6 +55,12 @@ pub(crate) fn run(sandbox: Sandbox, trial: &Trial) -> Result<Run, Box<dyn Error>
         let mark = stage.mark();
         fault.undo(&mut stage.cluster)?;
         run.end_phase = Some(stage.watch(&mark, watch, |name| name == HOLDER));
+    }
+    if let Some(logs) = env::var_os(LOGS)
+        && contender.is_ours()
+    {
+        let name = format!("{}-{}-{number}.log", fault.name(), contender.name);
+        fs::write(Path::new(&logs).join(name), stage.cluster.logs())?;
     }
     pause(turn.stay());
     Ok(run)

@@ -101,7 +101,7 @@ impl Stage {
         let ended = || exchanges.iter().filter(|exchange| exchange.ended >= mark.at);
         let failed = || ended().filter(|exchange| exchange.outcome.is_err());
         let answers = ended().filter(|exchange| exchange.outcome.is_ok()).map(|exchange| exchange.ended);
-        let gap = longest(mark.answered.unwrap_or(mark.at), answers, mark.at + lasted);
+        let (gap, gap_from) = longest(mark.answered.unwrap_or(mark.at), answers, mark.at + lasted);
         let questions = self.witness.questions() - mark.questions;
         let doubles = self.witness.double_answers() - mark.doubles;
         let last_begun = failed().map(|exchange| exchange.started).max();
@@ -114,6 +114,7 @@ impl Stage {
         Phase {
             settled_ms: settled.map(millis),
             gap_ms: millis(gap),
+            gap_after_ms: millis(gap_from.saturating_duration_since(mark.at)),
             client_late_ms: late.map_or(0.0, millis),
             requests: ended().count(),
             failed: failed().count(),
@@ -136,12 +137,12 @@ impl Stage {
     }
 }
 
-/// The longest time from one answer to the next: a gap that lasts counts as well.
-fn longest(first: Instant, answers: impl Iterator<Item = Instant>, now: Instant) -> Duration {
-    let gap = |(longest, last): (Duration, Instant), next: Instant| {
-        (longest.max(next.saturating_duration_since(last)), next.max(last))
-    };
-    answers.chain([now]).fold((Duration::ZERO, first), gap).0
+/// The longest time from one answer to the next, and when it began: a gap that lasts counts as well.
+fn longest(first: Instant, answers: impl Iterator<Item = Instant>, now: Instant) -> (Duration, Instant) {
+    let mut answers: Vec<Instant> = answers.chain([first, now]).collect();
+    answers.sort();
+    let gaps = answers.windows(2).map(|pair| (pair[1].saturating_duration_since(pair[0]), pair[0]));
+    gaps.max().unwrap_or((Duration::ZERO, first))
 }
 
 fn is_ready(node: &Node) -> bool {

@@ -36,6 +36,11 @@ pub(crate) fn sweep(options: &Options) -> Report {
         println!("left out: {what}: {why}");
     }
     let trials = batches.iter().map(|batch| batch.trials.len()).sum();
+    if let Some(logs) = &options.logs
+        && let Err(e) = fs::create_dir_all(logs)
+    {
+        eprintln!("error: {}: {e}", logs.display());
+    }
     println!("{trials} runs, about {:.0} minutes", (plan::estimate(&batches).as_secs_f64() / 60.0).ceil());
     if options.longest < Duration::MAX {
         println!("no fault lasts longer than {} s", options.longest.as_secs());
@@ -60,6 +65,7 @@ struct Course<'a> {
 impl Course<'_> {
     /// Makes those of one batch.
     fn make(self, batch: &Batch) -> Self {
+        let logs = self.options.logs.as_deref();
         let (queue, shared) = (Mutex::new(batch.trials.iter()), Mutex::new(self));
         // A function, so that the queue isn't locked for as long as a `while let` looks at what it found.
         let next = || locked(&queue).next();
@@ -69,7 +75,7 @@ impl Course<'_> {
                 scope.spawn(move || {
                     pause(APART * place as u32);
                     while let Some(trial) = next() {
-                        let outcome = perform(trial);
+                        let outcome = perform(trial, logs);
                         locked(shared).note(trial, outcome);
                     }
                 });
@@ -187,12 +193,13 @@ fn note(report: &mut Report, trial: &Trial, outcome: Result<Run, String>) {
     }
 }
 
-fn perform(trial: &Trial) -> Result<Run, String> {
+fn perform(trial: &Trial, logs: Option<&Path>) -> Result<Run, String> {
     let (heard, speak) = io::pipe().map_err(|e| e.to_string())?;
     let mut command = Command::new(env::current_exe().map_err(|e| e.to_string())?);
     command
         .arg(ARGUMENT)
         .args(trial.words())
+        .envs(logs.map(|logs| (run::LOGS, logs)))
         .env("PATH", peers::path())
         .stdin(Stdio::null())
         .stdout(speak.try_clone().map_err(|e| e.to_string())?)
