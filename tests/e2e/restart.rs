@@ -224,6 +224,9 @@ fn a_newcomer_succeeds_a_holder_that_dies(sandbox: Sandbox) -> Outcome {
         }
         let answers = || scene.witness.holder().as_deref() == Some("ha1");
         scene.lab.wait_for("ha1 to hold the VIP", PATIENCE, answers)?;
+        // Or the time without anybody, before both started, would count as well.
+        let since = Instant::now();
+        scene.lab.wait_for("the client to be served", PATIENCE, || scene.prober.answered_since(since))?;
         // ha2 may be waiting for what ha1 knows: nobody is left to tell it.
         scene.moves_to("ha2", FAILOVER, |lab| lab.node("ha1")?.kill9_daemon())?;
         await_end(&scene, "ha1")?;
