@@ -391,10 +391,17 @@ impl Life {
     }
 }
 
-/// Fills in, from before chitchat was started again, whom it hasn't heard of yet.
+/// Fills in, from before chitchat was started again, whom and what it hasn't heard of yet.
 fn remember(directory: &mut Directory, before: Directory) {
     for (name, entry) in before.members {
-        match directory.members.get(&name) {
+        match directory.members.get_mut(&name) {
+            // The same life, whose values come after its first signs.
+            Some(now) if now.generation == entry.generation => {
+                now.live |= entry.live;
+                for (key, value) in entry.values {
+                    now.values.entry(key).or_insert(value);
+                }
+            }
             Some(now) if now.live || now.generation > entry.generation => {}
             Some(_) | None => {
                 directory.members.insert(name, entry);

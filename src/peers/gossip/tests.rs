@@ -67,6 +67,17 @@ async fn what_is_published_reaches_everybody_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_published_by_somebody_just_met_is_known_long_before_it_counts_as_live() {
+    let network = Network::new();
+    let peers = members(&network, 2);
+    until("they have met", || peers[1].directory().members.contains_key("node1")).await;
+    let begun = Instant::now();
+    peers[0].publish("cfg", "1");
+    until("the value is known", || peers[1].value("node1", "cfg") == Some("1".into())).await;
+    assert!(begun.elapsed() < Duration::from_millis(250), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leave_reaches_everybody_before_the_end() {
     for loss in [0, 20] {
         let network = Network::new();
