@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::contender::Contender;
-use crate::fault::Fault;
+use crate::fault::{FAULTS, Fault};
 use crate::options::Options;
-use crate::trial::{Trial, Turn};
+use crate::trial::{Company, Trial, Turn};
 
 /// Runs that are made together.
 #[derive(Debug)]
@@ -45,16 +45,17 @@ fn round(options: &Options, faults: &[Fault], contenders: &[Contender], number: 
             turn: Turn::default(),
         })
         .collect();
-    let sharing = |with: Option<Fault>, at_a_time: usize| {
+    let sharing = |with: Option<Company>, at_a_time: usize| {
         let mut trials: Vec<Trial> = trials.iter().filter(|trial| trial.shares() == with).copied().collect();
-        if matches!(with, Some(Fault::Freeze | Fault::FreezeBoth)) {
+        if trials.iter().all(|trial| matches!(trial.fault, Fault::Freeze | Fault::FreezeBoth)) {
             let turns = Turn::all(trials.len());
             trials.iter_mut().zip(turns).for_each(|(trial, turn)| trial.turn = turn);
         }
         Batch { trials, at_a_time }
     };
     let alone = sharing(None, options.jobs);
-    let together = crate::fault::FAULTS.map(|fault| sharing(Some(fault), MOST_TOGETHER));
+    let companies = FAULTS.into_iter().flat_map(|fault| [Company::All(fault), Company::Own(fault)]);
+    let together = companies.map(|company| sharing(Some(company), MOST_TOGETHER));
     [alone].into_iter().chain(together).filter(|batch| !batch.trials.is_empty()).collect()
 }
 

@@ -48,6 +48,15 @@ impl Turn {
     }
 }
 
+/// Whose runs share the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// All that suffer this fault and aren't in a company of their own.
+    All(Fault),
+    /// chinthe's that suffer it.
+    Own(Fault),
+}
+
 /// How long a phase is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Watch {
@@ -153,12 +162,15 @@ impl Trial {
         })
     }
 
-    /// With which fault's runs it shares the machine: all contenders suffer what lasts long at the same time, and
-    /// what is measured in seconds doesn't mind. `None` when it has the machine for itself.
-    pub(crate) fn shares(&self) -> Option<Fault> {
+    /// With which runs it shares the machine: all contenders suffer what lasts long at the same time, and what is
+    /// measured in seconds doesn't mind. `None` when it has the machine for itself.
+    pub(crate) fn shares(&self) -> Option<Company> {
         let fault = match self.fault {
+            // The expert's keepalived, frozen for long, then has a core for itself for a second, at a real-time
+            // priority above everybody else's.
+            Fault::Freeze | Fault::FreezeBoth if self.contender.is_ours() => Some(Company::Own(self.fault)),
             Fault::Freeze | Fault::FreezeBoth | Fault::Loss | Fault::HeavyLoss | Fault::Idle => {
-                Some(self.fault)
+                Some(Company::All(self.fault))
             }
             Fault::Terminate
             | Fault::Kill
@@ -172,7 +184,7 @@ impl Trial {
             | Fault::Busy => None,
         };
         // The longest that there usually is.
-        let longest = Some(Fault::Loss);
+        let longest = Some(Company::All(Fault::Loss));
         match (self.contender.kind, self.fault) {
             (Kind::Post, _) | (Kind::Expert, Fault::CutOff) => fault.or(longest),
             (Kind::Expert | Kind::Chinthe { .. }, _) => fault,
