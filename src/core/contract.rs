@@ -259,6 +259,8 @@ pub enum Output {
     Announce {
         /// Index of the VIP.
         vip: usize,
+        /// Another holder has just let go: what was announced a moment ago was of no use, and doesn't count.
+        anew: bool,
     },
     /// Have the guard ask the network who answers for a VIP.
     ProbeAddress {

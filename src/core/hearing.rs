@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Core;
 use super::contract::Output;
 use super::election::{Claimant, Event};
-use super::member::MemberState;
+use super::member::{Member, MemberState};
 use super::message::{Boot, MemberId, Message, Request, Resignation, VipId};
 use super::time::Time;
 use super::transition::VipState;
@@ -76,7 +76,7 @@ impl Core {
             {
                 self.outputs.push_back(Output::Conflict { vip, by: Claimant::Member(from) });
                 if election.outranks(from, &self.surroundings(vip, now)) {
-                    self.outputs.push_back(Output::Announce { vip });
+                    self.outputs.push_back(Output::Announce { vip, anew: false });
                 }
             }
         }
@@ -88,7 +88,7 @@ impl Core {
         for (vip, election) in self.elections.iter().enumerate() {
             let disputed = member.part(election.id()).is_some_and(|part| part.disputed);
             if election.hold_until().is_some() && (back || disputed) {
-                self.outputs.push_back(Output::Announce { vip });
+                self.outputs.push_back(Output::Announce { vip, anew: false });
             }
         }
     }
@@ -112,14 +112,16 @@ impl Core {
         }
     }
 
-    /// Tells everybody that this node has released a VIP.
+    /// Tells everybody that this node has released a VIP, and whom it is left to in any case: that one may hold it
+    /// behind a cut that has just healed, and be known from the others' words alone.
     pub(super) fn resign(&mut self, vip: VipId, term: u32, successor: Option<MemberId>, now: Time) {
         if let Some(quorum) = &mut self.quorum {
             quorum.resigned(self.settings.me, vip, term);
         }
         self.resignations = self.resignations.wrapping_add(1);
         let resignation = Resignation { id: self.resignations, vip, term, successor };
-        for (to, _) in self.members.iter().filter(|(_, m)| m.state(now) <= MemberState::Suspect) {
+        let told = |id, member: &Member| member.state(now) <= MemberState::Suspect || successor == Some(id);
+        for (to, _) in self.members.iter().filter(|(id, member)| told(*id, member)) {
             self.outbox.push(to, resignation, now);
         }
     }

@@ -364,8 +364,13 @@ impl Member {
     /// Whom it hears holding the VIP, unless what it said is too old by now.
     pub fn hears(&self, vip: VipId, now: Time) -> Option<Holder> {
         let holder = self.part(vip)?.hears?;
-        let (at, _) = self.heard_of(holder.member)?;
-        (now.since(at) < self.latest.interval * SUSPECT_HALF_INTERVALS / 2).then_some(holder)
+        self.heard_lately(holder.member, now).map(|_sequence| holder)
+    }
+
+    /// Which sequence number of `other` it had heard last, unless that is too long ago by now.
+    pub fn heard_lately(&self, other: MemberId, now: Time) -> Option<u64> {
+        let (at, sequence) = self.heard_of(other)?;
+        (now.since(at) < self.latest.interval * SUSPECT_HALF_INTERVALS / 2).then_some(sequence)
     }
 
     /// Whether it had heard `other`, which is known here as well, lately when it spoke last.

@@ -35,9 +35,10 @@ impl Announcements {
     }
 
     /// The whole series once more: somebody may have forgotten, or been told otherwise. A series that has just
-    /// begun will do: two holders that answer each other's announcements would never come to an end.
-    pub(super) fn again(&mut self, now: Time) {
-        if now.since(self.since) >= AGAIN {
+    /// begun will do, unless it is to be `anew`: two holders that answer each other's announcements would never come
+    /// to an end.
+    pub(super) fn again(&mut self, anew: bool, now: Time) {
+        if anew || now.since(self.since) >= AGAIN {
             *self = Self { first: self.first, ..Self::start(now) };
         }
     }
@@ -80,14 +81,26 @@ mod tests {
         let start = Time::from_nanos(1_000_000_000);
         let mut announcements = Announcements::start(start);
         announcements.made(start);
-        announcements.again(start + Duration::from_millis(5));
+        announcements.again(false, start + Duration::from_millis(5));
         assert_eq!(
             announcements.next_at(),
             start + Duration::from_millis(10),
             "the series under way goes on"
         );
-        announcements.again(start + AGAIN);
+        announcements.again(false, start + AGAIN);
         assert_eq!(announcements.next_at(), start + AGAIN);
         assert!(!announcements.made(start + AGAIN), "but it isn't the first");
+    }
+
+    #[test]
+    fn when_another_holder_has_yielded_it_begins_anew_at_once() {
+        let start = Time::from_nanos(1_000_000_000);
+        let mut announcements = Announcements::start(start);
+        announcements.made(start);
+        let yielded = start + Duration::from_millis(2);
+        announcements.again(true, yielded);
+        assert_eq!(announcements.next_at(), yielded);
+        announcements.made(yielded);
+        assert_eq!(announcements.next_at(), yielded + Duration::from_millis(10));
     }
 }

@@ -185,9 +185,9 @@ impl Guard {
                     self.report(&Report::Released { vip });
                 }
             }
-            Order::Announce { vip } if vip < self.vips.len() => {
+            Order::Announce { vip, anew } if vip < self.vips.len() => {
                 if let Some(hold) = &mut self.vips[vip].hold {
-                    hold.announcements.again(now());
+                    hold.announcements.again(anew, now());
                 }
             }
             Order::Probe { vip, mac } if vip < self.vips.len() => self.probe(vip, mac.map(Mac)),

@@ -173,9 +173,9 @@ impl Guard {
         self.order(&Order::Release { vip })
     }
 
-    /// Has the network told again where a VIP is.
-    pub fn announce(&self, vip: usize) -> Result<(), GuardError> {
-        self.order(&Order::Announce { vip })
+    /// Has the network told again where a VIP is; `anew`, even if it has just been told.
+    pub fn announce(&self, vip: usize, anew: bool) -> Result<(), GuardError> {
+        self.order(&Order::Announce { vip, anew })
     }
 
     /// Has the network asked who answers for a VIP; answered by [`Report::Probed`].

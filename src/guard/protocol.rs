@@ -22,8 +22,8 @@ pub(super) enum Order {
     Hold { vip: usize, until: u64, term: u32 },
     /// Remove a VIP's addresses. Answered by `Released`.
     Release { vip: usize },
-    /// Tell the network again where the VIP is, if it is held.
-    Announce { vip: usize },
+    /// Tell the network again where the VIP is, if it is held; `anew`, even if it has just been told.
+    Announce { vip: usize, anew: bool },
     /// Ask the network who answers for a VIP, and this address in particular. Answered by `Probed`, after
     /// all answers so far.
     Probe { vip: usize, mac: Option<[u8; 6]> },

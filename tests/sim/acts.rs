@@ -69,7 +69,7 @@ impl World {
             Output::Send { to, message } => self.tell(index, to, message),
             Output::Hold { vip, until, term } => self.ask(index, Order::Hold { vip, until, term }),
             Output::Release { vip } => self.ask(index, Order::Release { vip }),
-            Output::Announce { vip } => self.order(index, Order::Announce { vip }),
+            Output::Announce { vip, anew } => self.order(index, Order::Announce { vip, anew }),
             Output::ProbeAddress { vip, mac } => self.ask(index, Order::Probe { vip, mac }),
             Output::ProbeBackend { service: _, backend } => self.probe_soon(index, backend),
             Output::Transition(transition) => {

@@ -35,7 +35,7 @@ const FENCE_AFTER_HOLD: Duration = Duration::from_millis(10);
 pub(crate) enum Order {
     Hold { vip: usize, until: Time, term: u32 },
     Release { vip: usize },
-    Announce { vip: usize },
+    Announce { vip: usize, anew: bool },
     Probe { vip: usize, mac: Option<Mac> },
 }
 
@@ -260,9 +260,9 @@ impl Guard {
                 self.vips[vip].hold = None;
                 acts.extend([Act::Remove(vip), Act::Report(Input::Released { vip })]);
             }
-            Order::Announce { vip } => {
+            Order::Announce { vip, anew } => {
                 let hold = self.vips[vip].hold.as_mut();
-                if let Some(hold) = hold.filter(|hold| now.since(hold.announcing_since) >= AGAIN) {
+                if let Some(hold) = hold.filter(|hold| anew || now.since(hold.announcing_since) >= AGAIN) {
                     (hold.announced, hold.announcing_since, hold.announce_at) = (0, now, now);
                 }
             }

@@ -10,6 +10,7 @@ mod envelope;
 mod faults;
 mod gossip;
 mod guard;
+mod healed;
 mod judge;
 mod judged;
 mod kernel;

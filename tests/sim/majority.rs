@@ -22,8 +22,8 @@ struct Way {
 }
 
 /// Nodes of falling priority, the first of which has held the VIP for some seconds.
-fn cluster(nodes: usize, seed: u64) -> World {
-    let common = Common { majority: true, fenced: true, ..Common::plain(Duration::from_millis(100)) };
+pub(crate) fn cluster(nodes: usize, seed: u64, majority: bool) -> World {
+    let common = Common { majority, fenced: true, ..Common::plain(Duration::from_millis(100)) };
     let node = |index| Node { base: 110 - index as u8, preempt: true, service: None, checks: vec![] };
     let nodes: Vec<Node> = (0..nodes).map(node).collect();
     let mut world = World::new(seed, &nodes, &common, &vec![0; nodes.len()], Trace::silent());
@@ -53,7 +53,7 @@ fn moved(world: &mut World, happen: impl FnOnce(&mut World)) -> Way {
 }
 
 /// Between the first node and the others; clients reach all of them.
-fn cut(world: &mut World, cut: bool) {
+pub(crate) fn cut(world: &mut World, cut: bool) {
     for other in 1..world.machines.len() {
         world.network.set(0, other, cut, world.now);
         world.network.set(other, 0, cut, world.now);
@@ -91,7 +91,7 @@ fn the_way_home_after_a_pulled_cable_is_one_hand_over_to_who_has_a_majority() {
 /// Does it to clusters of three and of five, whose beats meet in other ways each time.
 fn each(longest: Duration, suffer: impl Fn(&mut World) -> Way) {
     for (nodes, seed) in [3, 5].into_iter().flat_map(|nodes| (0..40).map(move |seed| (nodes, seed))) {
-        let mut world = cluster(nodes, seed);
+        let mut world = cluster(nodes, seed, true);
         let way = suffer(&mut world);
         assert!(way.dark <= longest, "{nodes} nodes, seed {seed}: {way:?}");
         assert_eq!(converged(&world), Ok(vec![Some(0)]), "{nodes} nodes, seed {seed}");

@@ -127,12 +127,12 @@ impl Election {
             }
             (hold @ Hold::Holding { .. }, Event::AddressAnswered { mac, by_ip: _ }) => {
                 out.push(Output::Conflict { vip: self.index, by: Claimant::Address(mac) });
-                out.push(Output::Announce { vip: self.index });
+                out.push(Output::Announce { vip: self.index, anew: false });
                 hold
             }
             // Whoever resigns what this node holds has yielded: the clients may still remember it.
             (hold @ Hold::Holding { .. }, Event::Resigned { .. }) => {
-                out.push(Output::Announce { vip: self.index });
+                out.push(Output::Announce { vip: self.index, anew: true });
                 hold
             }
             (Hold::Holding { .. }, Event::LetGo { cause }) => {

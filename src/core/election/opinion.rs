@@ -78,8 +78,10 @@ impl Election {
             // Only one can have a majority's.
             return None;
         }
-        let knows_of_this =
-            |member: &Member| member.heard_of(around.me).is_some_and(|(_, number)| number > told_after);
+        // Not from before a cut: then it hears one of them, and who that is needn't be the better one.
+        let knows_of_this = |member: &Member| {
+            member.heard_lately(around.me, around.now).is_some_and(|number| number > told_after)
+        };
         // In this order: hardly ever does a member name another, and who knows of what is a search through a list.
         let mut members = around.members.fresh(around.now);
         members.find_map(|(_, member)| self.named_by(member, around).filter(|_| knows_of_this(member)))

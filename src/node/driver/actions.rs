@@ -28,7 +28,7 @@ impl Driver {
                 self.vips[vip].story.letting_go(clock::now());
                 self.ask(|guard| guard.release(vip));
             }
-            Output::Announce { vip } => self.order(|guard| guard.announce(vip)),
+            Output::Announce { vip, anew } => self.order(|guard| guard.announce(vip, anew)),
             Output::ProbeAddress { vip, mac } => self.ask(|guard| guard.probe(vip, mac)),
             Output::RoutesChanged => {
                 self.news = true;
