@@ -8,21 +8,21 @@
 //!   decode:  bytes --> ours ~~ lo ~~> chitchat's socket --> message
 //! ```
 //!
-//! Both are blocking calls of some 60 µs to a thread of its own, which has its own clock: a caller's may stand
-//! still. A thread, too, so that a message that takes long to unpack can be given up.
+//! What this node says is encoded by the caller's thread. What others have said is decoded by one of its own, which
+//! has its own clock, since a caller's may stand still, and which can be given up when a message takes long to unpack:
+//! a blocking call of some 60 µs.
+
+mod pair;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
 
-use chitchat::transport::{Socket, UdpSocket as TheirSocket};
-use chitchat::{ChitchatEnvelope, ChitchatMessage, ProtocolVersion};
-use tokio::runtime::Runtime;
+use chitchat::ChitchatEnvelope;
 
-use crate::wire::seal::MAX_DATAGRAM;
+use self::pair::Pair;
 
 /// How long a call may take. Honest messages take a thousandth of it.
 const LIMIT: Duration = Duration::from_millis(500);
@@ -31,6 +31,8 @@ const STRAGGLERS: usize = 3;
 
 /// Encodes and decodes; replaces its thread when a call takes too long.
 pub(super) struct Codec {
+    /// `None` after it broke.
+    encoder: Option<Pair>,
     jobs: Option<SyncSender<Job>>,
     /// One share each for the codec and for every thread that still runs.
     running: Arc<()>,
@@ -58,20 +60,24 @@ pub(super) enum CodecError {
 type Job = Box<dyn FnOnce(&mut Pair) -> Result<(), CodecError> + Send>;
 
 impl Codec {
-    /// Starts the thread and opens its sockets.
+    /// Starts the thread and opens all sockets.
     pub(super) fn start() -> Result<Self, CodecError> {
         Self::start_with(LIMIT)
     }
 
     fn start_with(limit: Duration) -> Result<Self, CodecError> {
-        let mut codec = Self { jobs: None, running: Arc::new(()), limit };
+        let encoder = Some(opened(limit)?);
+        let mut codec = Self { encoder, jobs: None, running: Arc::new(()), limit };
         codec.thread()?;
         Ok(codec)
     }
 
     /// A message as bytes, at most [`MAX_DATAGRAM`].
     pub(super) fn encode(&mut self, message: ChitchatEnvelope) -> Result<Vec<u8>, CodecError> {
-        self.call(move |pair| pair.encode(message))
+        let mut pair = self.encoder.take().map_or_else(|| opened(self.limit), Ok)?;
+        let bytes = pair.encode(message)?;
+        self.encoder = Some(pair);
+        Ok(bytes)
     }
 
     /// Bytes as a message.
@@ -142,70 +148,20 @@ impl Codec {
     }
 }
 
-/// The two sockets.
-struct Pair {
-    runtime: Runtime,
-    theirs: TheirSocket,
-    ours: UdpSocket,
-    ours_at: SocketAddr,
-    /// A short message that no peer's decodes to: see [`end`].
-    end: Vec<u8>,
-    buffer: Box<[u8]>,
-    /// How long either socket may be waited for.
-    limit: Duration,
-}
-
-impl Pair {
-    fn open(limit: Duration) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let theirs = runtime.block_on(TheirSocket::open(any)).map_err(io::Error::other)?;
-        let ours = UdpSocket::bind(any)?;
-        // Connected, it hears nobody else.
-        ours.connect(theirs.local_addr().map_err(io::Error::other)?)?;
-        ours.set_read_timeout(Some(limit))?;
-        let ours_at = ours.local_addr()?;
-        let buffer = vec![0; MAX_DATAGRAM].into();
-        let mut pair = Self { runtime, theirs, ours, ours_at, end: Vec::new(), buffer, limit };
-        pair.end = pair.encode(end()).map_err(io::Error::other)?;
-        Ok(pair)
-    }
-
-    fn encode(&mut self, message: ChitchatEnvelope) -> Result<Vec<u8>, CodecError> {
-        self.runtime.block_on(self.theirs.send(self.ours_at, message)).map_err(|_| CodecError::Broken)?;
-        let length = self.ours.recv(&mut self.buffer).map_err(|_| CodecError::Broken)?;
-        Ok(self.buffer[..length].to_vec())
-    }
-
-    fn decode(&mut self, bytes: &[u8]) -> Result<ChitchatEnvelope, CodecError> {
-        // Undecodable bytes make no sound. The end behind them does.
-        for part in [bytes, &self.end] {
-            self.ours.send(part).map_err(|_| CodecError::Broken)?;
-        }
-        let mut found = None;
-        loop {
-            let next =
-                self.runtime.block_on(async { tokio::time::timeout(self.limit, self.theirs.recv()).await });
-            let Ok(Ok(next)) = next else { return Err(CodecError::Broken) };
-            if next.from_addr != self.ours_at {
-                // Another program of this machine: its words don't count.
-                continue;
-            }
-            if next.envelope == end() {
-                return found.ok_or(CodecError::NotAMessage);
-            }
-            found = Some(next.envelope);
-        }
-    }
-}
-
-/// Nobody else says this: peers' messages are of another version.
-fn end() -> ChitchatEnvelope {
-    ChitchatEnvelope { version: ProtocolVersion::V0, message: ChitchatMessage::BadCluster }
+/// Opens a pair on a thread of its own: nobody waits for one runtime within another.
+fn opened(limit: Duration) -> Result<Pair, CodecError> {
+    let opener = thread::Builder::new().name("gossip-codec".into()).spawn(move || Pair::open(limit));
+    opener
+        .map_err(CodecError::Loopback)?
+        .join()
+        .map_err(|_| CodecError::Broken)?
+        .map_err(CodecError::Loopback)
 }
 
 #[cfg(test)]
 mod tests {
+    use chitchat::{ChitchatMessage, ProtocolVersion};
+
     use super::*;
 
     fn message() -> ChitchatEnvelope {
@@ -238,15 +194,27 @@ mod tests {
     #[test]
     fn a_broken_pair_is_replaced() {
         let mut codec = patient();
+        let bytes = codec.encode(message()).unwrap();
         assert!(matches!(codec.call(|_| Err::<(), _>(CodecError::Broken)), Err(CodecError::Broken)));
-        assert!(codec.encode(message()).is_ok());
+        assert_eq!(codec.decode(bytes).unwrap(), message());
     }
 
     #[test]
     fn a_thread_that_panics_is_replaced() {
         let mut codec = patient();
+        let bytes = codec.encode(message()).unwrap();
         let outcome = codec.call::<()>(|_| panic!("as told"));
         assert!(matches!(outcome, Err(CodecError::Broken)));
-        assert!(codec.encode(message()).is_ok());
+        assert_eq!(codec.decode(bytes).unwrap(), message());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_number_is_encoded_without_giving_way_to_others() {
+        let mut codec = patient();
+        for _ in 0..2_000 {
+            assert!(codec.encode(message()).is_ok());
+        }
+        // Dropped within the runtime, too.
+        drop(codec);
     }
 }
