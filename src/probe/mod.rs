@@ -3,6 +3,7 @@
 //! One task for each target, on the caller's tokio runtime: a try, a report, a pause, and again. What the results
 //! mean (rise, fall) is not decided here.
 
+mod alarm;
 mod command;
 mod pace;
 mod resolve;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 pub use command::{CheckFailure, CheckReporter, Checks, start_checks};
 
 use crate::config::{Backend, Endpoint, HealthCheck, ProbeKind, Service};
+use alarm::Alarm;
 use pace::Pace;
 use resolve::Resolver;
 
@@ -118,6 +120,8 @@ pub type Reporter = Arc<dyn Fn(ProbeResult) + Send + Sync>;
 pub struct Probes {
     report: Reporter,
     begun: Instant,
+    /// `None` where no descriptor was to be had: then tokio's wheel has to do.
+    alarm: Option<Arc<Alarm>>,
     permille: u32,
     running: HashMap<(usize, usize), Running>,
     tasks: JoinSet<()>,
@@ -144,10 +148,14 @@ pub fn start(targets: Vec<Target>, report: Reporter) -> Probes {
     let mut probes = Probes {
         report,
         begun: Instant::now(),
+        alarm: Alarm::new().ok().map(Arc::new),
         permille: pace::of_a_node(),
         running: HashMap::new(),
         tasks: JoinSet::new(),
     };
+    if let Some(alarm) = probes.alarm.clone() {
+        probes.tasks.spawn(async move { alarm.run().await });
+    }
     probes.replace(targets);
     probes
 }
@@ -184,7 +192,8 @@ impl Probes {
         // A wave, not a wall: the first verdicts are awaited by all, so that it must be a short one.
         let first = SPREAD * (begins % TOGETHER);
         let pace = Pace::new(self.begun + APART * (at / TOGETHER), target.check.interval, self.permille);
-        let task = probe(target.clone(), Arc::clone(&control), Arc::clone(&self.report), first, pace);
+        let due = Due { pace, alarm: self.alarm.clone() };
+        let task = probe(target.clone(), Arc::clone(&control), Arc::clone(&self.report), first, due);
         Running { target, control, task: self.tasks.spawn(task) }
     }
 
@@ -205,7 +214,7 @@ impl Probes {
     }
 }
 
-async fn probe(target: Target, control: Arc<Control>, report: Reporter, first: Duration, pace: Pace) {
+async fn probe(target: Target, control: Arc<Control>, report: Reporter, first: Duration, due: Due) {
     let mut resolver = Resolver::new(target.endpoint.clone());
     let mut paused = control.paused.subscribe();
     let mut streak = Streak::default();
@@ -227,7 +236,7 @@ async fn probe(target: Target, control: Arc<Control>, report: Reporter, first: D
         let routine = !asked && alike >= target.check.rise.max(target.check.fall);
         report(ProbeResult { service: target.service, backend: target.backend, address, outcome, routine });
         asked = tokio::select! {
-            () = sleep_until(pace.next(Instant::now())) => false,
+            () = due.next() => false,
             () = control.nudge.notified() => {
                 sleep_until(started + CLOSEST).await;
                 true
@@ -237,6 +246,22 @@ async fn probe(target: Target, control: Arc<Control>, report: Reporter, first: D
                 false
             }
         };
+    }
+}
+
+/// When the next try of one target is due.
+struct Due {
+    pace: Pace,
+    alarm: Option<Arc<Alarm>>,
+}
+
+impl Due {
+    async fn next(&self) {
+        let moment = self.pace.next(Instant::now());
+        match &self.alarm {
+            Some(alarm) => alarm.reached(moment).await,
+            None => sleep_until(moment).await,
+        }
     }
 }
 
