@@ -14,6 +14,8 @@ use super::neighbours::Neighbours;
 const LEASE: Duration = Duration::from_millis(LEASE_SECONDS as u64 * 1000 - 100);
 /// The lease is refreshed this often: four times in its lifetime.
 pub(super) const REFRESH: Duration = Duration::from_millis(500);
+/// Or so much sooner, along with whatever else wakes the guard: an order to hold, as a rule.
+pub(super) const EARLY: Duration = Duration::from_millis(100);
 /// An address removed by somebody else more often than this within [`REMOVALS_WITHIN`] is let go.
 const REMOVALS: usize = 3;
 const REMOVALS_WITHIN: Duration = Duration::from_secs(10);

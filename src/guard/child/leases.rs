@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use super::Guard;
 use crate::core::Time;
 use crate::guard::clock::now;
-use crate::guard::held::REFRESH;
+use crate::guard::held::{EARLY, REFRESH};
 
 /// What became of one address.
 struct Outcome {
@@ -35,7 +35,7 @@ impl Guard {
     /// Nothing waits for it: the kernel may take its time, and holds have to be fed meanwhile. The requests are
     /// made here and now, so that whatever is removed later is removed after them.
     pub(super) fn refresh(&mut self) {
-        if now() < self.refresh_at || self.refreshing.is_some() {
+        if now() + EARLY < self.refresh_at || self.refreshing.is_some() {
             return;
         }
         let leased_at = now();
