@@ -166,9 +166,13 @@ impl Trial {
     /// measured in seconds doesn't mind. `None` when it has the machine for itself.
     pub(crate) fn shares(&self) -> Option<Company> {
         let fault = match self.fault {
-            // The expert's keepalived, frozen for long, then has a core for itself for a second, at a real-time
-            // priority above everybody else's.
-            Fault::Freeze | Fault::FreezeBoth if self.contender.is_ours() => Some(Company::Own(self.fault)),
+            // The expert's keepalived has a real-time priority above everybody else's, and after having been frozen for
+            // long it has a core for itself for a second.
+            Fault::Freeze | Fault::FreezeBoth | Fault::Loss | Fault::HeavyLoss
+                if self.contender.is_ours() =>
+            {
+                Some(Company::Own(self.fault))
+            }
             Fault::Freeze | Fault::FreezeBoth | Fault::Loss | Fault::HeavyLoss | Fault::Idle => {
                 Some(Company::All(self.fault))
             }
