@@ -107,13 +107,15 @@ impl Core {
                     part.term == term && !self.members.has_resigned(from, id, term)
                 }
             });
-        if self.members.resign(from, id, term) {
+        // Said again for want of an acknowledgement, it is nothing new.
+        let news = !self.members.has_resigned(from, id, term);
+        if self.members.resign(from, id, term) && news {
             self.tell(vip, Event::Resigned { successor, known_holder }, now);
         }
     }
 
-    /// Tells everybody that this node has released a VIP, and whom it is left to in any case: that one may hold it
-    /// behind a cut that has just healed, and be known from the others' words alone.
+    /// Tells everybody that this node has released a VIP, and whom it is left to even if that one is silent: it may
+    /// hold it behind a cut that has just healed, and be heard by others alone.
     pub(super) fn resign(&mut self, vip: VipId, term: u32, successor: Option<MemberId>, now: Time) {
         if let Some(quorum) = &mut self.quorum {
             quorum.resigned(self.settings.me, vip, term);

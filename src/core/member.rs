@@ -367,7 +367,8 @@ impl Member {
         self.heard_lately(holder.member, now).map(|_sequence| holder)
     }
 
-    /// Which sequence number of `other` it had heard last, unless that is too long ago by now.
+    /// Which sequence number of `other` it had heard last, unless that is too long ago by now, going by its own
+    /// interval.
     pub fn heard_lately(&self, other: MemberId, now: Time) -> Option<u64> {
         let (at, sequence) = self.heard_of(other)?;
         (now.since(at) < self.latest.interval * SUSPECT_HALF_INTERVALS / 2).then_some(sequence)

@@ -12,7 +12,7 @@ const AFTER_DOUBT: [Duration; 5] = [
     Duration::from_secs(1),
     Duration::from_secs(5),
 ];
-/// A series is begun anew no sooner than this.
+/// A series is begun anew no sooner than this, but for another holder that lets go.
 const AGAIN: Duration = Duration::from_secs(1);
 /// And as long as it is held.
 const REMINDER: Duration = Duration::from_secs(60);

@@ -20,7 +20,7 @@ const ANNOUNCEMENTS: [Duration; 5] = [
     Duration::from_secs(5),
 ];
 const REMINDER: Duration = Duration::from_secs(60);
-/// A series of announcements is begun anew no sooner than this.
+/// A series of announcements is begun anew no sooner than this, but for another holder that lets go.
 const AGAIN: Duration = Duration::from_secs(1);
 /// A fence that is found shut so often in a row stays shut.
 const LOOKS: u32 = 2;
