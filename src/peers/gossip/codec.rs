@@ -209,6 +209,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_broken_encoder_is_replaced() {
+        let mut codec = patient();
+        codec.encoder = None;
+        assert!(codec.encode(message()).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn any_number_is_encoded_without_giving_way_to_others() {
         let mut codec = patient();
         for _ in 0..2_000 {

@@ -30,6 +30,20 @@ pub struct Entry {
     pub values: BTreeMap<String, String>,
 }
 
+impl Entry {
+    /// Takes over whatever `before` has and this hasn't, within the bounds.
+    pub(super) fn fill_in(&mut self, before: BTreeMap<String, String>) {
+        let mut bytes: usize = self.values.iter().map(|(key, value)| key.len() + value.len()).sum();
+        for (key, value) in before {
+            let size = key.len() + value.len();
+            if self.values.len() < KEYS && bytes + size <= BYTES && !self.values.contains_key(&key) {
+                bytes += size;
+                self.values.insert(key, value);
+            }
+        }
+    }
+}
+
 /// The most members a directory has; the envelope knows no more senders either.
 pub(super) const MEMBERS: usize = 64;
 /// The most keys one member may have.
@@ -166,6 +180,22 @@ mod tests {
     fn values_are_short_lines_of_ascii() {
         assert!(is_value("") && is_value("1;0.1.0;a b"));
         assert!(!is_value("a\nb") && !is_value("é") && !is_value(&"x".repeat(LONGEST_VALUE + 1)));
+    }
+
+    #[test]
+    fn what_is_filled_in_keeps_to_the_bounds_and_overwrites_nothing() {
+        let values = |keys: std::ops::Range<usize>, value: &str| -> BTreeMap<String, String> {
+            keys.map(|n| (format!("h/{n}"), value.to_owned())).collect()
+        };
+        let address = "192.0.2.1:1".parse().unwrap();
+        let mut entry = Entry { address, generation: 1, live: false, values: values(0..200, "now") };
+        entry.fill_in(values(150..400, "before"));
+        assert_eq!(entry.values.len(), KEYS);
+        assert_eq!(entry.values["h/150"], "now");
+        let mut entry = Entry { address, generation: 1, live: false, values: values(0..10, "") };
+        entry.fill_in(values(10..100, &"x".repeat(LONGEST_VALUE)));
+        let bytes: usize = entry.values.iter().map(|(key, value)| key.len() + value.len()).sum();
+        assert!(bytes <= BYTES && entry.values.len() > 30, "{bytes} bytes");
     }
 
     #[test]

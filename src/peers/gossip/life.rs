@@ -13,7 +13,7 @@ use chitchat::{
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::directory::{Directory, Entry, collapse};
+use super::directory::{Directory, Entry, MEMBERS, collapse};
 use super::sealed::{SealedTransport, lock};
 use super::sight::{self, Namesake, Own, Sight};
 use super::supervisor::Node;
@@ -320,10 +320,12 @@ impl Life {
     /// is live hardly any of the others, who may then wait seconds for their turn.
     fn call(&mut self) {
         if self.age() <= SETTLED {
-            for address in
-                self.listeners().into_iter().filter(|there| !self.live.contains(there)).take(PUSHED)
-            {
-                self.say(address);
+            let mut silent = self.listeners();
+            silent.retain(|address| !self.live.contains(address));
+            // Others each time, where they are many.
+            let skipped = self.age() as usize * PUSHED % silent.len().max(1);
+            for address in silent.iter().cycle().skip(skipped).take(PUSHED.min(silent.len())) {
+                self.say(*address);
             }
         }
         if self.calls.is_empty() {
@@ -394,16 +396,17 @@ impl Life {
 /// Fills in, from before chitchat was started again, whom and what it hasn't heard of yet.
 fn remember(directory: &mut Directory, before: Directory) {
     for (name, entry) in before.members {
+        let full = directory.members.len() >= MEMBERS;
         match directory.members.get_mut(&name) {
             // The same life, whose values come after its first signs.
             Some(now) if now.generation == entry.generation => {
                 now.live |= entry.live;
-                for (key, value) in entry.values {
-                    now.values.entry(key).or_insert(value);
-                }
+                now.fill_in(entry.values);
             }
             Some(now) if now.live || now.generation > entry.generation => {}
-            Some(_) | None => {
+            Some(now) => *now = entry,
+            None if full => {}
+            None => {
                 directory.members.insert(name, entry);
             }
         }
