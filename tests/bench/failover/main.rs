@@ -4,7 +4,8 @@
 //! writes all of it as JSON; `-- --help` tells how to choose. Each run is a process, which is this program again: it
 //! enters a sandbox, starts a cluster, has its holder suffer one fault and end it, and watches both from a client
 //! that opens a connection every 4 ms and by a witness that asks for the VIP by ARP every 20 ms. What is measured in
-//! milliseconds has the machine for itself, the contenders taking turns; what lasts long all of them suffer at once.
+//! milliseconds has the machine for itself, the contenders taking turns; what lasts long they suffer together, chinthe apart
+//! from keepalived where that would get in its way.
 
 mod beat;
 mod cluster;

@@ -42,7 +42,8 @@ Usage: cargo bench --bench failover -- [OPTIONS]
   --longest N       no fault lasts longer than N seconds
   --runs N          runs of each row (10)
   --jobs N          labs at a time (1): more are faster, and noisier. What lasts long is suffered by all at once anyway
-  --logs DIR        a file for each run of chinthe's: what its nodes logged
+  --logs DIR        a file for each run of chinthe's that makes a failover: what its nodes logged. Of a run that
+                    breaks it is printed anyway
   --output FILE     where the JSON goes (target/tmp/failover.json)
   --smoke           one quick fault, chinthe and keepalived once each, to see that all of it works
   --list            lists faults and contenders
@@ -84,7 +85,7 @@ impl Request {
                 "--longest" => options.longest = Duration::from_secs(number(&value()?)? as u64),
                 "--runs" => options.runs = number(&value()?)?,
                 "--jobs" => options.jobs = number(&value()?)?,
-                "--logs" => options.logs = Some(value()?.into()),
+                "--logs" => options.logs = Some(directory(&value()?)?),
                 "--output" => options.output = value()?.into(),
                 "--smoke" => {
                     options.smoke = true;
@@ -105,6 +106,13 @@ impl Request {
 
 fn each<T>(list: &str, one: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
     list.split(',').map(one).collect()
+}
+
+/// A directory that is there from now on.
+fn directory(path: &str) -> Result<PathBuf, String> {
+    std::fs::create_dir_all(path).map_err(|e| format!("{path}: {e}"))?;
+    // Runs look for it from elsewhere.
+    std::path::absolute(path).map_err(|e| format!("{path}: {e}"))
 }
 
 fn number(text: &str) -> Result<usize, String> {

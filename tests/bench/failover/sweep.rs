@@ -36,11 +36,6 @@ pub(crate) fn sweep(options: &Options) -> Report {
         println!("left out: {what}: {why}");
     }
     let trials = batches.iter().map(|batch| batch.trials.len()).sum();
-    if let Some(logs) = &options.logs
-        && let Err(e) = fs::create_dir_all(logs)
-    {
-        eprintln!("error: {}: {e}", logs.display());
-    }
     println!("{trials} runs, about {:.0} minutes", (plan::estimate(&batches).as_secs_f64() / 60.0).ceil());
     if options.longest < Duration::MAX {
         println!("no fault lasts longer than {} s", options.longest.as_secs());
