@@ -99,16 +99,14 @@ impl Core {
         if let Some(quorum) = &mut self.quorum {
             quorum.resigned(from, id, term);
         }
+        // Said again for want of an acknowledgement, it is nothing new.
+        let news = !self.members.has_resigned(from, id, term);
         let known_holder =
             self.members.get(from).and_then(|m| m.part(id)).is_some_and(|part| match part.state {
                 VipState::Active => part.term <= term,
                 // Its next advertisement may have overtaken the resignation.
-                VipState::Backup | VipState::Initialize => {
-                    part.term == term && !self.members.has_resigned(from, id, term)
-                }
+                VipState::Backup | VipState::Initialize => part.term == term && news,
             });
-        // Said again for want of an acknowledgement, it is nothing new.
-        let news = !self.members.has_resigned(from, id, term);
         if self.members.resign(from, id, term) && news {
             self.tell(vip, Event::Resigned { successor, known_holder }, now);
         }
