@@ -66,7 +66,7 @@ impl Codec {
     }
 
     fn start_with(limit: Duration) -> Result<Self, CodecError> {
-        let encoder = Some(opened(limit)?);
+        let encoder = Some(open_aside(limit)?);
         let mut codec = Self { encoder, jobs: None, running: Arc::new(()), limit };
         codec.thread()?;
         Ok(codec)
@@ -74,7 +74,7 @@ impl Codec {
 
     /// A message as bytes, at most [`MAX_DATAGRAM`].
     pub(super) fn encode(&mut self, message: ChitchatEnvelope) -> Result<Vec<u8>, CodecError> {
-        let mut pair = self.encoder.take().map_or_else(|| opened(self.limit), Ok)?;
+        let mut pair = self.encoder.take().map_or_else(|| open_aside(self.limit), Ok)?;
         let bytes = pair.encode(message)?;
         self.encoder = Some(pair);
         Ok(bytes)
@@ -149,7 +149,7 @@ impl Codec {
 }
 
 /// Opens a pair on a thread of its own: nobody waits for one runtime within another.
-fn opened(limit: Duration) -> Result<Pair, CodecError> {
+fn open_aside(limit: Duration) -> Result<Pair, CodecError> {
     let opener = thread::Builder::new().name("gossip-codec".into()).spawn(move || Pair::open(limit));
     opener
         .map_err(CodecError::Loopback)?
