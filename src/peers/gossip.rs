@@ -4,7 +4,7 @@
 //!   driver ── datagram() ──> inbox (256) ──> opened ──> decoded ──┐
 //!   node ──── publish() ───> own values ─────────────> chitchat <─┤   thread "gossip": one life of chitchat after
 //!   node <─── News ──────── directory <──────────────────┘        │   another, each of a higher generation
-//!   carrier <────────────── sealed <── encoded <──────────────────┘   thread "gossip-codec": encodes and decodes
+//!   carrier <────────────── sealed <── encoded <──────────────────┘
 //! ```
 //!
 //! Gossip is the directory and the store of slow state, never what moves a VIP: its sense of life is seconds late,

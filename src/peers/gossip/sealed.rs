@@ -148,7 +148,7 @@ impl Sealed {
         let opened = lock(&self.envelope).open(datagram, self.now());
         match opened {
             Ok(Opened::Data { body, .. }) => {
-                let message = self.decode(body);
+                let message = self.decode(&body);
                 if message.is_none() {
                     (self.tell)(News::Rejected(Reject::Malformed));
                 }
@@ -172,8 +172,8 @@ impl Sealed {
         }
     }
 
-    fn decode(&self, body: Vec<u8>) -> Option<ChitchatEnvelope> {
-        if !format::is_plausible(&body) {
+    fn decode(&self, body: &[u8]) -> Option<ChitchatEnvelope> {
+        if !format::is_plausible(body) {
             return None;
         }
         lock(&self.codec).as_mut()?.decode(body).ok()

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
 use std::time::Duration;
 
-use chitchat::transport::{Socket, UdpSocket as TheirSocket};
+use chitchat::transport::{RecvOutcome, Socket, UdpSocket as TheirSocket};
 use chitchat::{ChitchatEnvelope, ChitchatMessage, ProtocolVersion};
 use futures_util::FutureExt;
 use tokio::runtime::Runtime;
@@ -23,29 +25,36 @@ pub(super) struct Pair {
     /// A short message that no peer's decodes to: see [`end`].
     end: Vec<u8>,
     buffer: Box<[u8]>,
-    /// How long either socket may be waited for.
-    limit: Duration,
 }
 
+/// How long either socket may be waited for. Passing a message through takes a thousandth of it.
+const LIMIT: Duration = Duration::from_millis(500);
+
 impl Pair {
-    /// Opens both, and passes a first message. Not to be called within a runtime.
-    pub(super) fn open(limit: Duration) -> io::Result<Self> {
+    /// Opens both, and passes a first message. Within any runtime or none, as all of these.
+    pub(super) fn open() -> io::Result<Self> {
+        let opener = thread::Builder::new().name("gossip-codec".into()).spawn(Self::open_here)?;
+        opener.join().map_err(|_| io::Error::other("the thread that opens it has panicked"))?
+    }
+
+    /// The same where nobody waits for another runtime.
+    fn open_here() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut theirs = runtime.block_on(TheirSocket::open(any)).map_err(io::Error::other)?;
         let ours = UdpSocket::bind(any)?;
         // Connected, it hears nobody else.
         ours.connect(theirs.local_addr().map_err(io::Error::other)?)?;
-        ours.set_read_timeout(Some(limit))?;
+        ours.set_read_timeout(Some(LIMIT))?;
         let ours_at = ours.local_addr()?;
         runtime.block_on(theirs.send(ours_at, end())).map_err(io::Error::other)?;
         let buffer = vec![0; MAX_DATAGRAM].into();
-        let mut pair = Self { runtime: Some(runtime), theirs, ours, ours_at, end: Vec::new(), buffer, limit };
+        let mut pair = Self { runtime: Some(runtime), theirs, ours, ours_at, end: Vec::new(), buffer };
         pair.end = pair.receive().map_err(io::Error::other)?;
         Ok(pair)
     }
 
-    /// A message as bytes. Within any runtime or none.
+    /// A message as bytes.
     pub(super) fn encode(&mut self, message: ChitchatEnvelope) -> Result<Vec<u8>, CodecError> {
         // The first message has shown that it can be written to, and on `lo` that never ends: nothing is waited for.
         match unconstrained(self.theirs.send(self.ours_at, message)).now_or_never() {
@@ -54,17 +63,15 @@ impl Pair {
         }
     }
 
-    /// Bytes as a message. Not to be called within a runtime.
+    /// Bytes as a message.
     pub(super) fn decode(&mut self, bytes: &[u8]) -> Result<ChitchatEnvelope, CodecError> {
         // Undecodable bytes make no sound. The end behind them does.
         for part in [bytes, &self.end] {
             self.ours.send(part).map_err(|_| CodecError::Broken)?;
         }
-        let Some(runtime) = &self.runtime else { return Err(CodecError::Broken) };
         let mut found = None;
         loop {
-            let next = runtime.block_on(async { tokio::time::timeout(self.limit, self.theirs.recv()).await });
-            let Ok(Ok(next)) = next else { return Err(CodecError::Broken) };
+            let next = self.unpack()?;
             if next.from_addr != self.ours_at {
                 // Another program of this machine: its words don't count.
                 continue;
@@ -74,6 +81,26 @@ impl Pair {
             }
             found = Some(next.envelope);
         }
+    }
+
+    /// What chitchat's socket makes of the next datagram that is a message.
+    fn unpack(&mut self) -> Result<RecvOutcome, CodecError> {
+        // What was sent on `lo` is there, and that there was something the last time is still on record.
+        let there = catch_unwind(AssertUnwindSafe(|| unconstrained(self.theirs.recv()).now_or_never()));
+        match there.map_err(|_panicked| CodecError::Broken)? {
+            Some(next) => next.map_err(|_| CodecError::Broken),
+            None => self.await_unpacked(),
+        }
+    }
+
+    /// The same when nothing is known to be there: the first time, and where the kernel leaves delivery for later.
+    fn await_unpacked(&mut self) -> Result<RecvOutcome, CodecError> {
+        let Self { runtime: Some(runtime), theirs, .. } = self else { return Err(CodecError::Broken) };
+        let wait = || runtime.block_on(async { tokio::time::timeout(LIMIT, theirs.recv()).await });
+        // Beside the caller's runtime, whose clock may stand still, too.
+        let waited = thread::scope(|scope| scope.spawn(wait).join());
+        let Ok(Ok(Ok(next))) = waited else { return Err(CodecError::Broken) };
+        Ok(next)
     }
 
     fn receive(&mut self) -> Result<Vec<u8>, CodecError> {
