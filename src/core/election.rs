@@ -153,8 +153,8 @@ pub(super) enum Event {
     AddressProbed,
     /// Somebody answered for the address, or claimed it.
     AddressAnswered { mac: Mac, by_ip: bool },
-    /// A member has released it.
-    Resigned { successor: Option<MemberId>, known_holder: bool },
+    /// A member has released it, which had it at `mac` if that is known.
+    Resigned { successor: Option<MemberId>, known_holder: bool, mac: Option<Mac> },
     /// This node was late: silence proves nothing.
     Stalled,
 }

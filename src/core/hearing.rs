@@ -101,14 +101,15 @@ impl Core {
         }
         // Said again for want of an acknowledgement, it is nothing new.
         let news = !self.members.has_resigned(from, id, term);
-        let known_holder =
-            self.members.get(from).and_then(|m| m.part(id)).is_some_and(|part| match part.state {
-                VipState::Active => part.term <= term,
-                // Its next advertisement may have overtaken the resignation.
-                VipState::Backup | VipState::Initialize => part.term == term && news,
-            });
+        let part = self.members.get(from).and_then(|m| m.part(id));
+        let mac = part.map(|part| part.mac);
+        let known_holder = part.is_some_and(|part| match part.state {
+            VipState::Active => part.term <= term,
+            // Its next advertisement may have overtaken the resignation.
+            VipState::Backup | VipState::Initialize => part.term == term && news,
+        });
         if self.members.resign(from, id, term) && news {
-            self.tell(vip, Event::Resigned { successor, known_holder }, now);
+            self.tell(vip, Event::Resigned { successor, known_holder, mac }, now);
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::contract::Proof;
 use super::loss::{MOST, enough};
-use super::message::MemberId;
+use super::message::{Mac, MemberId};
 use super::time::Time;
 
 /// So many times the longest run of unanswered probes that an answer ended isn't chance any more.
@@ -49,8 +49,8 @@ pub(super) struct Suspicion {
     silent_since: Time,
     /// From when on enough have gone unanswered.
     proven_at: Option<Time>,
-    /// The latest probes, or those before them, have been answered.
-    answered: bool,
+    /// Who has answered the latest probes, or those before them.
+    answered_by: Answered,
     /// When the address was first heard answering without a sealed word: by a member, and by a stranger.
     answered_since: [Option<Time>; 2],
 }
@@ -64,6 +64,24 @@ pub(super) struct Patience {
     pub(super) doubt: bool,
     /// So many better candidates have their turn first.
     pub(super) rank: u32,
+}
+
+/// Who has answered for an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    ByNobody,
+    By(Mac),
+    BySeveral,
+}
+
+impl Answered {
+    fn also_by(self, mac: Mac) -> Self {
+        match self {
+            Self::ByNobody => Self::By(mac),
+            Self::By(before) if before == mac => self,
+            Self::By(_) | Self::BySeveral => Self::BySeveral,
+        }
+    }
 }
 
 /// What a suspicion asks for.
@@ -97,7 +115,7 @@ impl Suspicion {
             longest_run: 0,
             silent_since: now,
             proven_at: None,
-            answered: false,
+            answered_by: Answered::ByNobody,
             answered_since: [None; 2],
         }
     }
@@ -164,9 +182,9 @@ impl Suspicion {
         }
     }
 
-    /// Somebody answered for the address; `known` when it was the holder or another member, `by_ip` when the
+    /// `mac` answered for the address; `known` when it is the holder's or another member's, `by_ip` when the
     /// address has answered by IP as well. True when that is a conflict: no member is responsible for it.
-    pub(super) fn answered(&mut self, known: bool, by_ip: bool, now: Time) -> bool {
+    pub(super) fn answered(&mut self, mac: Mac, known: bool, by_ip: bool, now: Time) -> bool {
         let since = *self.answered_since[usize::from(!known)].get_or_insert(now);
         // Whatever was left behind is gone by then: who goes on to claim the address has it in earnest only if it
         // answers by IP. A stranger may be a cluster whose secret isn't ours, but not where the holder is known.
@@ -174,20 +192,25 @@ impl Suspicion {
         if believed && (known || self.holder.is_none()) {
             self.longest_run = self.longest_run.max(self.confirmed);
             self.forget_silence(now);
-            self.answered = true;
+            self.answered_by = self.answered_by.also_by(mac);
         }
         !known
     }
 
     /// Whether the address has answered lately: of a proof, not even half is there.
     pub(super) fn is_answered(&self, patience: Patience) -> bool {
-        self.answered && self.confirmed * 2 <= self.enough(patience)
+        self.answered_by != Answered::ByNobody && self.confirmed * 2 <= self.enough(patience)
+    }
+
+    /// Whether it has, leaving aside somebody who no longer has it.
+    pub(super) fn is_answered_but_by(&self, gone: Option<Mac>, patience: Patience) -> bool {
+        self.is_answered(patience) && gone.is_none_or(|gone| self.answered_by != Answered::By(gone))
     }
 
     /// Nothing seen or heard so far proves anything: this node was late itself, or another knows better.
     pub(super) fn start_afresh(&mut self, now: Time) {
         self.forget_silence(now);
-        self.answered = false;
+        self.answered_by = Answered::ByNobody;
         self.answered_since = [None; 2];
         self.next_probe_at = now;
     }
@@ -256,7 +279,7 @@ mod tests {
                 Step::Take => return Some(now.since(start)),
                 Step::Probe => {
                     if let Some(known) = answers(probes) {
-                        suspicion.answered(known, by_ip, now);
+                        suspicion.answered(Mac::default(), known, by_ip, now);
                     }
                     probes += 1;
                     suspicion.confirmed(patience, now);
@@ -347,6 +370,21 @@ mod tests {
     #[test]
     fn an_address_that_answers_by_ip_is_in_use_whoever_has_it() {
         assert_eq!(taken_from(0, |_| Some(false), true, None), None);
+    }
+
+    #[test]
+    fn what_somebody_answered_who_no_longer_has_it_says_nothing_of_anybody_else() {
+        let (gone, suspect) = (Mac([1; 6]), Mac([2; 6]));
+        let patience = Patience { loss: 0, doubt: false, rank: 0 };
+        let start = Time::from_nanos(1_000_000_000);
+        let mut suspicion = Suspicion::new(Some(MemberId(1)), Proof::Answers, INTERVAL, start);
+        assert!(!suspicion.is_answered_but_by(Some(gone), patience));
+        suspicion.answered(gone, true, false, start);
+        assert!(suspicion.is_answered(patience) && suspicion.is_answered_but_by(Some(suspect), patience));
+        assert!(!suspicion.is_answered_but_by(Some(gone), patience));
+        suspicion.answered(suspect, true, false, start);
+        suspicion.answered(gone, true, false, start);
+        assert!(suspicion.is_answered_but_by(Some(gone), patience), "nor does it hide another's answer");
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Election {
                 Watch::Suspecting(suspicion)
             }
             (Watch::Suspecting(mut suspicion), Event::AddressAnswered { mac, by_ip }) => {
-                if suspicion.answered(around.members.owns_mac(self.id, mac), by_ip, now) {
+                if suspicion.answered(mac, around.members.owns_mac(self.id, mac), by_ip, now) {
                     out.push(Output::Conflict { vip: self.index, by: Claimant::Address(mac) });
                 }
                 Watch::Suspecting(suspicion)
@@ -79,15 +79,16 @@ impl Election {
             (Watch::Following { holder, .. }, Event::Stalled) => {
                 Watch::Following { holder, suspect_at: now + around.interval * 3 / 2 }
             }
-            // What answers isn't what was released: whoever released it hadn't heard the suspect's kernel.
-            (Watch::Suspecting(suspicion), Event::Resigned { known_holder: true, .. })
-                if suspicion.is_answered(self.patience(around)) =>
+            // What answers isn't what was released: whoever released it hadn't heard the suspect's kernel. What it has
+            // itself announced or answered just before is no such answer.
+            (Watch::Suspecting(suspicion), Event::Resigned { known_holder: true, mac, .. })
+                if suspicion.is_answered_but_by(mac, self.patience(around)) =>
             {
                 Watch::Suspecting(suspicion)
             }
             (
                 Watch::Following { .. } | Watch::Suspecting(_),
-                Event::Resigned { successor, known_holder: true },
+                Event::Resigned { successor, known_holder: true, .. },
             ) => self.succeed(successor, around),
             (
                 watch @ (Watch::Following { .. } | Watch::Suspecting(_)),
@@ -104,7 +105,7 @@ impl Election {
             // An answer to the last probe, which came late.
             (Watch::Asking(mut asking), Event::AddressAnswered { mac, by_ip }) => {
                 let known = around.members.owns_mac(self.id, mac);
-                match asking.suspicion_mut().map(|suspicion| suspicion.answered(known, by_ip, now)) {
+                match asking.suspicion_mut().map(|suspicion| suspicion.answered(mac, known, by_ip, now)) {
                     Some(false) => self.withdraw(asking, around),
                     Some(true) | None => Watch::Asking(asking),
                 }
