@@ -24,6 +24,7 @@ use crate::core::{Boot, Mac, MemberId, Time};
 use crate::wire::seal::{Channel as SealChannel, Sealer};
 
 use super::address::{Change, Kernel};
+use super::bell::Bell;
 use super::channel::{Channel, Received, awaitable};
 use super::clock::now;
 use super::fence::Fence;
@@ -39,6 +40,8 @@ const IDLE: Duration = Duration::from_secs(60);
 
 struct Guard {
     channel: AsyncFd<Channel>,
+    /// `None` where nobody polls it: the daemon waits for every report.
+    bell: Option<Bell>,
     kernel: Kernel,
     interfaces: Vec<Interface>,
     vips: Vec<Vip>,
@@ -76,7 +79,7 @@ fn fail(error: &io::Error) -> ExitCode {
 
 async fn run(channel: Channel) -> io::Result<()> {
     let mut channel = awaitable(channel)?;
-    let Some(start) = first_order(&mut channel).await? else { return Ok(()) };
+    let Some((start, bell)) = first_order(&mut channel).await? else { return Ok(()) };
     let (kernel, changes) = Kernel::open()?;
     let sending = |report: &Report| channel.get_ref().send(report, None);
     let (interfaces, vips) = match prepare(&kernel, &start).await {
@@ -95,6 +98,7 @@ async fn run(channel: Channel) -> io::Result<()> {
     };
     let mut guard = Guard {
         channel,
+        bell,
         kernel,
         interfaces,
         vips,
@@ -123,10 +127,12 @@ async fn run(channel: Channel) -> io::Result<()> {
     guard.work(changes).await
 }
 
-async fn first_order(channel: &mut AsyncFd<Channel>) -> io::Result<Option<Start>> {
+async fn first_order(channel: &mut AsyncFd<Channel>) -> io::Result<Option<(Start, Option<Bell>)>> {
     loop {
         match channel.get_mut().receive()? {
-            Received::Message(Order::Start(start), _) => return Ok(Some(start)),
+            Received::Message(Order::Start(start), bell) => {
+                return Ok(Some((start, bell.map(Bell::from_other_end))));
+            }
             Received::Message(_, _) => return Err(io::Error::other("the first order isn't `Start`")),
             Received::Nothing => channel.readable().await?.clear_ready(),
             Received::Closed => return Ok(None),
@@ -264,6 +270,14 @@ impl Guard {
     }
 
     fn report(&self, report: &Report) {
+        self.report_in_time(report);
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+    }
+
+    /// Reports what the daemon needn't be woken for.
+    fn report_in_time(&self, report: &Report) {
         // A daemon that doesn't read is hung or dead; what it can't know it can't act on, and the hold's
         // own end takes care of the rest.
         let _ = self.channel.get_ref().send(report, None);

@@ -8,10 +8,12 @@
 //! ```text
 //!   daemon ── orders (Hold, Release, Probe, …) ──>  guard ── rtnetlink ──> kernel
 //!          <── reports (Held, Answered, Link, …) ──       ── ARP ───────> network
+//!          <── bell, for what can't wait ──
 //! ```
 
 mod address;
 mod announce;
+mod bell;
 mod channel;
 mod child;
 pub mod clock;
@@ -35,6 +37,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::core::{Boot, Mac, MemberId, Time, VipId};
 use crate::wire::seal::Sealer;
 
+use self::bell::Bell;
 use self::channel::{Channel, Received};
 use self::protocol::{Order, Start, StartVip, Voice};
 
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
 pub struct Guard {
     child: Child,
     channel: Channel,
+    bell: Bell,
     /// What came while something else was waited for.
     early: VecDeque<Report>,
 }
@@ -136,11 +140,12 @@ impl Guard {
     /// [`Report::Refused`] first.
     pub fn begin(ward: &Ward) -> Result<Self, GuardError> {
         let (channel, theirs) = Channel::pair()?;
+        let bell = Bell::new()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("guard").stdin(Stdio::from(theirs));
         let child = command.spawn()?;
         drop(command);
-        let guard = Self { child, channel, early: VecDeque::new() };
+        let guard = Self { child, channel, bell, early: VecDeque::new() };
         let (key, key_id, cluster) = ward.sealer.parts();
         let voice = Voice { key, key_id, cluster, sender: ward.sender.0, boot: ward.boot.0 };
         let vips = ward.vips.iter().map(|vip| StartVip {
@@ -149,12 +154,8 @@ impl Guard {
             interface: vip.interface.clone(),
             inherited: vip.inherited.map(|hold| (hold.until.as_nanos(), hold.term)),
         });
-        guard.order(&Order::Start(Start {
-            vips: vips.collect(),
-            address: ward.address,
-            fence: ward.fence,
-            voice,
-        }))?;
+        let start = Start { vips: vips.collect(), address: ward.address, fence: ward.fence, voice };
+        guard.order_with(&Order::Start(start), Some(guard.bell.as_fd()))?;
         Ok(guard)
     }
 
@@ -196,15 +197,24 @@ impl Guard {
         }
     }
 
-    /// The next report, if one has come.
+    /// What to poll for: the guard has something to say that can't wait, or has ended.
+    pub fn polled(&self) -> [PollFd<'_>; 2] {
+        [PollFd::new(&self.bell, PollFlags::IN), PollFd::new(&self.channel, PollFlags::empty())]
+    }
+
+    /// The next report, if one has come, whether it can wait or not.
     pub fn receive(&mut self) -> Result<Option<Report>, GuardError> {
         if let Some(report) = self.early.pop_front() {
             return Ok(Some(report));
         }
-        match self.channel.receive()? {
-            Received::Message(report, _) => Ok(Some(report)),
-            Received::Nothing => Ok(None),
-            Received::Closed => Err(GuardError::Ended),
+        loop {
+            match self.channel.receive()? {
+                Received::Message(report, _) => return Ok(Some(report)),
+                // It is silent once there is nothing left, but for what may have come just before.
+                Received::Nothing if self.bell.silence() => {}
+                Received::Nothing => return Ok(None),
+                Received::Closed => return Err(GuardError::Ended),
+            }
         }
     }
 
@@ -213,7 +223,7 @@ impl Guard {
     /// It does nothing of its own any more from here on, but is gone only when the kernel lets it: nobody waits for
     /// that.
     pub fn kill(self) {
-        let Self { mut child, channel: _, early: _ } = self;
+        let Self { mut child, channel: _, bell: _, early: _ } = self;
         let _ = child.kill();
         // Without a thread to be had it stays a zombie, which harms nobody.
         let _ = std::thread::Builder::new().name("reaper".into()).spawn(move || child.wait());
@@ -221,7 +231,7 @@ impl Guard {
 
     /// Closes the channel and waits until the guard has released everything and ended.
     pub fn stop(self) {
-        let Self { mut child, channel, early: _ } = self;
+        let Self { mut child, channel, bell: _, early: _ } = self;
         drop(channel);
         let _ = child.wait();
     }
@@ -248,7 +258,11 @@ impl Guard {
     }
 
     fn order(&self, order: &Order) -> Result<(), GuardError> {
-        match self.channel.send(order, None) {
+        self.order_with(order, None)
+    }
+
+    fn order_with(&self, order: &Order, beside: Option<BorrowedFd<'_>>) -> Result<(), GuardError> {
+        match self.channel.send(order, beside) {
             Ok(()) => Ok(()),
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
@@ -257,11 +271,5 @@ impl Guard {
             }
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-impl AsFd for Guard {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.channel.as_fd()
     }
 }

@@ -14,7 +14,8 @@ pub(super) const MAX_PACKET: usize = 64 * 1024;
 /// What the daemon asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Order {
-    /// The first: answered by `Started` or `Refused`, after what an earlier life left has been removed.
+    /// The first: answered by `Started` or `Refused`, after what an earlier life left has been removed. The bell
+    /// travels beside it.
     Start(Start),
     /// Whom to tell when the daemon is dead.
     Peers(Vec<SocketAddr>),

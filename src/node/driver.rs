@@ -17,7 +17,6 @@ mod telling;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -173,7 +172,8 @@ impl Driver {
                 self.guard_watch.start_afresh(now);
                 self.handle(Input::Stalled);
             }
-            if ready.guard {
+            // What can wait is read with whatever comes first, and before it is asked again.
+            if ready.guard || self.guard_watch.deadline().is_some() {
                 self.read_guard();
             }
             self.count_connections();
@@ -211,19 +211,22 @@ impl Driver {
     }
 
     fn wait(&self, deadline: Time) -> Ready {
-        let first = [self.mailbox.as_fd()].into_iter().chain(self.guard.as_ref().map(AsFd::as_fd));
-        let sockets: Vec<BorrowedFd<'_>> = first.chain(self.peers.sockets()).collect();
-        let mut polled: Vec<PollFd<'_>> = sockets.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        let mut polled = vec![PollFd::new(&self.mailbox, PollFlags::IN)];
+        polled.extend(self.guard.iter().flat_map(Guard::polled));
+        let peers = polled.len();
+        polled.extend(self.peers.sockets().map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)));
         let left = deadline.since(clock::now());
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
         if poll(&mut polled, Some(&timeout)).is_err() {
             // An interrupted wait is a short one.
             return Ready::ALL;
         }
-        let mut ready = polled.iter().map(|fd| !fd.revents().is_empty());
-        let mailbox = ready.next().unwrap_or(true);
-        let guard = self.guard.is_some() && ready.next().unwrap_or(true);
-        Ready { mailbox, guard, peers: ready.any(|ready| ready) }
+        let ready = |some: &[PollFd<'_>]| some.iter().any(|fd| !fd.revents().is_empty());
+        Ready {
+            mailbox: ready(&polled[..1]),
+            guard: ready(&polled[1..peers]),
+            peers: ready(&polled[peers..]),
+        }
     }
 
     /// Handed over first, then left: a member that is said to have left holds nothing.

@@ -351,8 +351,13 @@ impl World {
                 if let Some(daemon) =
                     self.machines[machine].daemon.as_mut().filter(|d| d.guard == Some(guard))
                 {
+                    // That a hold goes on is read with whatever comes next.
+                    let waits = matches!(report, Input::Held { vip, .. }
+                        if daemon.core.elections()[vip].hold_until().is_some());
                     daemon.reports.push_back(report);
-                    self.turn_daemon(machine);
+                    if !waits {
+                        self.turn_daemon(machine);
+                    }
                 }
             }
             Event::Mail { machine, life, input } => {

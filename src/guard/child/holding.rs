@@ -26,7 +26,7 @@ impl Guard {
             if now() < hold.until {
                 // No further than the kernel has acknowledged: nothing is said to be held beyond it.
                 let until = hold.extend(until, term);
-                self.report(&Report::Held { vip, until: until.as_nanos() });
+                self.report_in_time(&Report::Held { vip, until: until.as_nanos() });
             }
             return;
         }
