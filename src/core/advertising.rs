@@ -3,6 +3,9 @@
 //! What N nodes tell each other grows with N². In a large cluster those from which nobody waits for anything speak
 //! less often, and say so: how long a member's silence is no news follows from the interval that it advertises. What
 //! is new they say at once, and whoever holds a VIP, or is about to, speaks at every interval.
+//!
+//! A few nodes speak right behind the holder that they follow. It wakes them anyway, and what they say reaches everybody
+//! at one moment: a node of a pair wakes half as often as if each kept its own time, and others save more.
 
 use std::time::Duration;
 
@@ -13,6 +16,11 @@ use super::time::Time;
 use super::transition::VipState;
 use super::{Core, FEED};
 
+/// Tenths of an interval: so much longer than that a node waits for the holder, whose word may take its time.
+const WAIT: u32 = 1;
+/// And so much of an interval early it speaks for its sake, but no earlier: there may be several.
+const EARLY: u32 = 2;
+
 /// However many there are, nobody is silent for more intervals than this.
 const QUIETEST: u32 = 5;
 
@@ -20,6 +28,20 @@ impl Core {
     /// Something to tell a newcomer, out of turn.
     pub fn introduce(&mut self, now: Time) -> Advertisement {
         self.beat(now)
+    }
+
+    /// A holder has spoken.
+    pub(super) fn follow(&mut self, now: Time) {
+        self.holder_heard_at = Some(now);
+        if self.follows(now) && self.advertise_at <= now + self.interval * (WAIT + EARLY) / 10 {
+            self.advertise_at = self.advertise_at.min(now);
+        }
+    }
+
+    /// Whether this node speaks when the holder does. Not in a crowd, which would all speak at once.
+    fn follows(&self, now: Time) -> bool {
+        let lately = self.holder_heard_at.is_some_and(|at| now.since(at) < self.interval * 3 / 2);
+        lately && self.cadence == self.interval && self.elections.iter().all(Election::is_quiet)
     }
 
     pub(super) fn advertise_if_due(&mut self, now: Time) {
@@ -43,12 +65,14 @@ impl Core {
             self.cadence = self.cadence(now);
             let advertisement = self.beat(now);
             self.outputs.push_back(Output::Advertise(advertisement));
+            let wait = if self.follows(now) { self.interval * WAIT / 10 } else { Duration::ZERO };
+            let next = self.cadence + wait;
             // A regular beat, whatever is said in between; a late one isn't made up for.
             while self.advertise_at <= now {
-                self.advertise_at = (self.advertise_at + self.cadence).max(now + self.cadence / 2);
+                self.advertise_at = (self.advertise_at + next).max(now + next / 2);
             }
             // Unless less silence is promised from now on.
-            self.advertise_at = self.advertise_at.min(now + self.cadence);
+            self.advertise_at = self.advertise_at.min(now + next);
         }
     }
 
@@ -113,6 +137,8 @@ mod tests {
         now: Time,
         others: Vec<u64>,
         holder: bool,
+        /// How long after each full interval the others advertise.
+        behind: Duration,
         sequence: u64,
         /// When it advertised, and which interval.
         said: Vec<(Time, Duration)>,
@@ -148,14 +174,14 @@ mod tests {
             let mut core = Core::new(settings, now);
             core.handle(Input::Link { vip: 0, up: true, mac: Mac::default() }, now);
             let others = (1..others).chain([HOLDER]).collect();
-            Self { core, now, others, holder: true, sequence: 0, said: Vec::new() }
+            Self { core, now, others, holder: true, behind: Duration::ZERO, sequence: 0, said: Vec::new() }
         }
 
-        /// For a second every node but this one advertises each interval.
+        /// For a second every other node advertises each interval, and the time is told every tenth of it.
         fn listen_for_a_second(&mut self) {
             self.said.clear();
             for _ in 0..100 {
-                if self.now.as_nanos().is_multiple_of(100_000_000) {
+                if (self.now - self.behind).as_nanos().is_multiple_of(100_000_000) {
                     self.sequence += 1;
                     for other in self.others.clone() {
                         self.hear(other);
@@ -227,6 +253,22 @@ mod tests {
             (0..3).for_each(|_| backup.listen_for_a_second());
             assert_eq!(backup.longest_silence(), INTERVAL * intervals, "among {others}");
             assert!(backup.said.iter().all(|(_, said)| *said == INTERVAL * intervals), "among {others}");
+        }
+    }
+
+    #[test]
+    fn a_backup_comes_to_speak_right_behind_the_holder_and_by_itself_soon_after_where_that_is_silent() {
+        for behind in (0..100).step_by(10).map(Duration::from_millis) {
+            let mut backup = Backup::among(2);
+            backup.behind = behind;
+            (0..3).for_each(|_| backup.listen_for_a_second());
+            let late = |at: Time| Duration::from_nanos((at - behind).as_nanos() % 100_000_000);
+            assert!(backup.said.iter().all(|(at, _)| late(*at).is_zero()), "{behind:?}: {:?}", backup.said);
+            assert_eq!((backup.said.len(), backup.longest_silence()), (10, INTERVAL));
+            let (last, _) = *backup.said.last().expect("it has spoken");
+            backup.others.clear();
+            backup.listen_for_a_second();
+            assert_eq!(backup.said[0].0.since(last), INTERVAL * 11 / 10);
         }
     }
 

@@ -26,6 +26,9 @@ impl Core {
                 if self.members.hear(from, address, boot, advertisement, now) {
                     self.count_conflicts(from, &claims, now);
                     self.announce_after_doubt(from, back);
+                    if !claims.is_empty() {
+                        self.follow(now);
+                    }
                     if asks {
                         // Who claims a VIP waits for everybody's word.
                         let advertisement = self.advertisement(now);

@@ -105,6 +105,8 @@ pub struct Core {
     beats: u64,
     resignations: u32,
     advertise_at: Time,
+    /// When a member last said that it holds anything.
+    holder_heard_at: Option<Time>,
     /// When the holds are asked for anew.
     feed_at: Time,
     /// When a beacon, or a guard that has just taken a VIP, last kept the fence open.
@@ -146,6 +148,7 @@ impl Core {
             beats: 0,
             resignations: 0,
             advertise_at: now,
+            holder_heard_at: None,
             feed_at: now,
             fence_fed_at: now,
             advertise_now: false,
