@@ -5,7 +5,7 @@
 //! is new they say at once, and whoever holds a VIP, or is about to, speaks at every interval.
 //!
 //! A few nodes speak right behind the holder that they follow. It wakes them anyway, and what they say reaches everybody
-//! at one moment: a node of a pair wakes half as often as if each kept its own time, and others save more.
+//! at one moment: they, too, are woken once for all of it.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::{Core, FEED};
 
 /// Tenths of an interval: so much longer than that a node waits for the holder, whose word may take its time.
 const WAIT: u32 = 1;
-/// And so much of an interval early it speaks for its sake, but no earlier: there may be several.
+/// And about so much of an interval early it speaks for its sake, but hardly earlier: there may be several.
 const EARLY: u32 = 2;
 
 /// However many there are, nobody is silent for more intervals than this.

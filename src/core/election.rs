@@ -8,23 +8,25 @@ mod claim;
 mod events;
 mod opinion;
 mod step;
+mod surroundings;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::FEED;
 use super::contract::{Output, Proof, VipSettings};
 use super::damping::Damping;
-use super::member::{MemberState, Members};
+use super::member::MemberState;
 use super::message::{Mac, MemberId, VipAdvertisement, VipId};
 use super::placement::Placement;
 use super::priority::{ADDRESS_OWNER, Standing};
-use super::quorum::{Grants, Want};
+use super::quorum::Want;
 use super::suspicion::{Patience, Suspicion};
 use super::time::Time;
 use super::transition::{Cause, Phases, Transition, VipState};
 
 use self::claim::Asking;
+
+pub(super) use self::surroundings::Surroundings;
 
 /// How long a candidate waits for each better one before it claims a released VIP.
 const SUCCESSION: Duration = Duration::from_millis(20);
@@ -153,7 +155,7 @@ pub(super) enum Event {
     AddressProbed,
     /// Somebody answered for the address, or claimed it.
     AddressAnswered { mac: Mac, by_ip: bool },
-    /// A member has released it, which had it at `mac` if that is known.
+    /// A member has released it, which had it at `mac` if that is sure.
     Resigned { successor: Option<MemberId>, known_holder: bool, mac: Option<Mac> },
     /// This node was late: silence proves nothing.
     Stalled,
@@ -171,34 +173,6 @@ impl Orders {
     fn push(&mut self, output: Output) {
         self.outputs.push(output);
     }
-}
-
-/// What an election looks at.
-pub(super) struct Surroundings<'a> {
-    pub(super) now: Time,
-    pub(super) me: MemberId,
-    pub(super) address: IpAddr,
-    /// The time between two advertisements of this node.
-    pub(super) interval: Duration,
-    /// The number of its last advertisement.
-    pub(super) sequence: u64,
-    pub(super) members: &'a Members,
-    /// Why this node can't be a candidate, if it can't.
-    pub(super) obstacle: Option<Cause>,
-    /// Until when a majority grants the VIP to this node, where that is needed.
-    pub(super) grants: Grants,
-    /// Where operators want it.
-    pub(super) pin: Option<MemberId>,
-    /// Who should be handed it to even out the nodes' shares.
-    pub(super) relief: Option<MemberId>,
-    /// How many clients' connections are open here to the services that it tracks.
-    pub(super) connections: u64,
-    /// No beacon has left for so long that the fence has shut: this node was late, or its grants too short.
-    pub(super) silenced: bool,
-    /// Somebody whom the configuration names isn't heard.
-    pub(super) missing: bool,
-    /// This node has started so lately that others may be starting, too.
-    pub(super) young: bool,
 }
 
 impl Election {
@@ -380,8 +354,7 @@ impl Election {
 
     /// How much a suspicion asks for.
     fn patience(&self, around: &Surroundings<'_>) -> Patience {
-        let loss = around.members.loss(around.now);
-        Patience { loss, doubt: around.missing, rank: self.rank(around) }
+        Patience { loss: around.loss(), doubt: around.missing, rank: self.rank(around) }
     }
 
     fn follow(holder: MemberId, around: &Surroundings<'_>) -> Watch {

@@ -104,8 +104,11 @@ impl Core {
         }
         // Said again for want of an acknowledgement, it is nothing new.
         let news = !self.members.has_resigned(from, id, term);
-        let part = self.members.get(from).and_then(|m| m.part(id));
-        let mac = part.map(|part| part.mac);
+        let member = self.members.get(from);
+        let part = member.and_then(|m| m.part(id));
+        // From somebody silent it may be an old one, said again: what answers there may have it anew.
+        let heard = member.is_some_and(|m| now < m.suspect_at());
+        let mac = part.filter(|_| heard).map(|part| part.mac);
         let known_holder = part.is_some_and(|part| match part.state {
             VipState::Active => part.term <= term,
             // Its next advertisement may have overtaken the resignation.

@@ -58,6 +58,16 @@ impl Losses {
     }
 }
 
+/// So many of a thousand datagrams may get lost where so many in a row were; a long row is an outage.
+pub(super) fn in_a_row(lost: u64) -> u32 {
+    match lost {
+        0 | 1 => 0,
+        2 => MOST / 2,
+        3..=OUTAGE => MOST,
+        _outage => 0,
+    }
+}
+
 /// How many unanswered probes prove silence where so many of a thousand datagrams get lost each way; each probe
 /// goes by one or by several `ways` that get lost by themselves.
 pub(super) fn enough(per_mille: u32, ways: u32) -> u32 {
@@ -103,6 +113,11 @@ mod tests {
     fn an_outage_says_nothing_of_what_gets_lost_otherwise() {
         assert_eq!(measured((1..=100).chain(500..=600)), 0);
         assert!(measured((1..=100).chain([u64::MAX])) == 0, "nor does a number that nobody can have reached");
+    }
+
+    #[test]
+    fn several_lost_in_a_row_are_a_rate_and_many_an_outage() {
+        assert_eq!([0, 1, 2, 3, OUTAGE, OUTAGE + 1].map(in_a_row), [0, 0, 250, 500, 500, 0]);
     }
 
     #[test]

@@ -279,6 +279,13 @@ impl Members {
         counted.map(|m| m.losses.per_mille()).max().unwrap_or(loss::MOST)
     }
 
+    /// The same by what they say of the words of `me`, one each `interval`: losses that have only just begun may show
+    /// there first.
+    pub fn missed(&self, me: MemberId, interval: Duration, now: Time) -> u32 {
+        let counted = self.members.values().filter(|m| now.since(m.heard_at) < LOSSES_COUNT);
+        counted.map(|m| loss::in_a_row(m.missed(me, interval))).max().unwrap_or(0)
+    }
+
     /// Whether a member that is heard hears somebody whom this node has never heard.
     pub fn mentions_others(&self, me: MemberId, now: Time) -> bool {
         self.iter().filter(|(_, member)| member.is_fresh(now)).any(|(_, member)| {
@@ -372,6 +379,14 @@ impl Member {
     pub fn heard_lately(&self, other: MemberId, now: Time) -> Option<u64> {
         let (at, sequence) = self.heard_of(other)?;
         (now.since(at) < self.latest.interval * SUSPECT_HALF_INTERVALS / 2).then_some(sequence)
+    }
+
+    /// How many words of `other`, one each `interval`, it had missed in a row when it spoke last.
+    fn missed(&self, other: MemberId, interval: Duration) -> u64 {
+        let Some(heard) = self.latest.heard.iter().find(|heard| heard.member == other) else { return 0 };
+        // The next one was due an interval after the last, and may have been half an interval late.
+        let halves = heard.age.as_nanos() * 2 / interval.as_nanos().max(1);
+        u64::try_from(halves.saturating_sub(1) / 2).unwrap_or(u64::MAX)
     }
 
     /// Whether it had heard `other`, which is known here as well, lately when it spoke last.

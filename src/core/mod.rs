@@ -398,6 +398,7 @@ impl Core {
             interval: self.interval,
             sequence: self.sequence,
             members: &self.members,
+            crowd: self.settings.crowd,
             obstacle,
             grants: self.grants(vip, now),
             pin: self.administration.pin(&self.settings.vips[vip].name, now),

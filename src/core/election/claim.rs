@@ -101,7 +101,7 @@ impl Election {
         let unanswered = Self::unanswered(asking.told_after, asking.since, around);
         let unanswered: Vec<_> = unanswered.filter(|id| Some(*id) != suspect).collect();
         let due = now >= asking.ask_at;
-        let patience = enough(around.members.loss(now), 1);
+        let patience = enough(around.loss(), 1);
         if !claims.worse && (unanswered.is_empty() || due && asking.asked >= patience) {
             let Asking { cause, detect, open_since, .. } = asking;
             return self.claim(cause, detect, now.since(open_since), around, out);
