@@ -68,11 +68,16 @@ impl Channel {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
         let mut into = [io::IoSliceMut::new(&mut self.buffer)];
-        let length = match recvmsg(&self.socket, &mut into, &mut ancillary, flags) {
+        let mut receive = || recvmsg(&self.socket, &mut into, &mut ancillary, flags);
+        // The other end died with unread orders, which is said before what it said itself.
+        let received = receive().or_else(|error| match error {
+            rustix::io::Errno::CONNRESET => receive(),
+            other => Err(other),
+        });
+        let length = match received {
             Ok(received) if received.bytes == 0 => return Ok(Received::Closed),
             Ok(received) => received.bytes,
             Err(rustix::io::Errno::AGAIN) => return Ok(Received::Nothing),
-            // The other end died with unread orders.
             Err(rustix::io::Errno::CONNRESET) => return Ok(Received::Closed),
             Err(error) => return Err(error.into()),
         };
@@ -125,6 +130,20 @@ mod tests {
         assert!(matches!(
             daemon.receive::<Report>(),
             Ok(Received::Message(Report::Released { vip: 0 }, None))
+        ));
+        assert!(matches!(daemon.receive::<Report>(), Ok(Received::Closed)));
+    }
+
+    #[test]
+    fn what_was_said_before_the_end_arrives_even_if_orders_were_left_unread() {
+        let (mut daemon, guard) = Channel::pair().expect("a socket pair");
+        let guard = Channel::new(guard);
+        daemon.send(&Order::Release { vip: 0 }, None).expect("room");
+        guard.send(&Report::Expired { vip: 0 }, None).expect("room");
+        drop(guard);
+        assert!(matches!(
+            daemon.receive::<Report>(),
+            Ok(Received::Message(Report::Expired { vip: 0 }, None))
         ));
         assert!(matches!(daemon.receive::<Report>(), Ok(Received::Closed)));
     }

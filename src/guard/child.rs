@@ -40,8 +40,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 struct Guard {
     channel: AsyncFd<Channel>,
-    /// `None` where nobody polls it: the daemon waits for every report.
-    bell: Option<Bell>,
+    bell: Bell,
     kernel: Kernel,
     interfaces: Vec<Interface>,
     vips: Vec<Vip>,
@@ -81,7 +80,11 @@ async fn run(channel: Channel) -> io::Result<()> {
     let mut channel = awaitable(channel)?;
     let Some((start, bell)) = first_order(&mut channel).await? else { return Ok(()) };
     let (kernel, changes) = Kernel::open()?;
-    let sending = |report: &Report| channel.get_ref().send(report, None);
+    let sending = |report: &Report| {
+        let sent = channel.get_ref().send(report, None);
+        bell.ring();
+        sent
+    };
     let (interfaces, vips) = match prepare(&kernel, &start).await {
         Ok(prepared) => prepared,
         Err((error, hint)) => return sending(&Report::Refused { error, hint }),
@@ -127,11 +130,12 @@ async fn run(channel: Channel) -> io::Result<()> {
     guard.work(changes).await
 }
 
-async fn first_order(channel: &mut AsyncFd<Channel>) -> io::Result<Option<(Start, Option<Bell>)>> {
+async fn first_order(channel: &mut AsyncFd<Channel>) -> io::Result<Option<(Start, Bell)>> {
     loop {
         match channel.get_mut().receive()? {
             Received::Message(Order::Start(start), bell) => {
-                return Ok(Some((start, bell.map(Bell::from_other_end))));
+                let bell = bell.ok_or_else(|| io::Error::other("no bell beside `Start`"))?;
+                return Ok(Some((start, Bell::from_other_end(bell))));
             }
             Received::Message(_, _) => return Err(io::Error::other("the first order isn't `Start`")),
             Received::Nothing => channel.readable().await?.clear_ready(),
@@ -271,9 +275,7 @@ impl Guard {
 
     fn report(&self, report: &Report) {
         self.report_in_time(report);
-        if let Some(bell) = &self.bell {
-            bell.ring();
-        }
+        self.bell.ring();
     }
 
     /// Reports what the daemon needn't be woken for.

@@ -1,7 +1,7 @@
 //! What daemon and guard say to each other: JSON documents on a pair of packet sockets.
 //!
 //! One document a packet, in order, no answer to an order but where it says so. A socket that is to be bound
-//! travels as a file descriptor beside its order: it is the daemon's own, and stays so.
+//! travels as a file descriptor beside its order: it is the daemon's own, and stays so. So does the bell.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -8,8 +8,9 @@
 //!   decode:  bytes --> ours ~~ lo ~~> chitchat's socket --> message
 //! ```
 //!
-//! It is all done by the caller's thread, in some 40 µs: what is sent on `lo` is there when the call returns. How long
-//! a peer's message takes is bounded by its outline, which has been looked at before it comes here.
+//! It is done by the caller's thread, in some 40 µs: what is sent on `lo` is there when the call returns. Only when it
+//! isn't does another thread wait for it. How long a peer's message takes is bounded by its outline, which has been
+//! looked at before it comes here.
 
 mod pair;
 

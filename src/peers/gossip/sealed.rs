@@ -77,7 +77,7 @@ impl Sealed {
         }
     }
 
-    /// Sees to it that there is an encoder, so that its lack is noticed at the start of a life.
+    /// Sees to it that there is a codec, so that its lack is noticed at the start of a life.
     pub(super) fn ready(&self) -> Result<(), CodecError> {
         let mut codec = lock(&self.codec);
         if codec.is_none() {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chitchat::transport::{RecvOutcome, Socket, UdpSocket as TheirSocket};
 use chitchat::{ChitchatEnvelope, ChitchatMessage, ProtocolVersion};
@@ -70,7 +70,8 @@ impl Pair {
             self.ours.send(part).map_err(|_| CodecError::Broken)?;
         }
         let mut found = None;
-        loop {
+        let began = Instant::now();
+        while began.elapsed() < LIMIT {
             let next = self.unpack()?;
             if next.from_addr != self.ours_at {
                 // Another program of this machine: its words don't count.
@@ -81,25 +82,31 @@ impl Pair {
             }
             found = Some(next.envelope);
         }
+        // It says so much that ours don't get through.
+        Err(CodecError::Broken)
     }
 
     /// What chitchat's socket makes of the next datagram that is a message.
     fn unpack(&mut self) -> Result<RecvOutcome, CodecError> {
         // What was sent on `lo` is there, and that there was something the last time is still on record.
-        let there = catch_unwind(AssertUnwindSafe(|| unconstrained(self.theirs.recv()).now_or_never()));
+        let there = catch_unwind(AssertUnwindSafe(|| self.theirs.recv().now_or_never()));
         match there.map_err(|_panicked| CodecError::Broken)? {
             Some(next) => next.map_err(|_| CodecError::Broken),
             None => self.await_unpacked(),
         }
     }
 
-    /// The same when nothing is known to be there: the first time, and where the kernel leaves delivery for later.
+    /// The same when nothing is known to be there: the first time, and where the kernel leaves delivery for later or the
+    /// caller has done enough for now.
     fn await_unpacked(&mut self) -> Result<RecvOutcome, CodecError> {
         let Self { runtime: Some(runtime), theirs, .. } = self else { return Err(CodecError::Broken) };
         let wait = || runtime.block_on(async { tokio::time::timeout(LIMIT, theirs.recv()).await });
         // Beside the caller's runtime, whose clock may stand still, too.
-        let waited = thread::scope(|scope| scope.spawn(wait).join());
-        let Ok(Ok(Ok(next))) = waited else { return Err(CodecError::Broken) };
+        let waited = thread::scope(|scope| {
+            let waiter = thread::Builder::new().name("gossip-codec".into()).spawn_scoped(scope, wait);
+            waiter.ok()?.join().ok()
+        });
+        let Some(Ok(Ok(next))) = waited else { return Err(CodecError::Broken) };
         Ok(next)
     }
 
