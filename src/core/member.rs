@@ -383,9 +383,9 @@ impl Member {
 
     /// How many words of `other`, one each `interval`, it had missed in a row when it spoke last.
     fn missed(&self, other: MemberId, interval: Duration) -> u64 {
-        let Some(heard) = self.latest.heard.iter().find(|heard| heard.member == other) else { return 0 };
+        let Some((at, _sequence)) = self.heard_of(other) else { return 0 };
         // The next one was due an interval after the last, and may have been half an interval late.
-        let halves = heard.age.as_nanos() * 2 / interval.as_nanos().max(1);
+        let halves = self.said_at.since(at).as_nanos() * 2 / interval.as_nanos().max(1);
         u64::try_from(halves.saturating_sub(1) / 2).unwrap_or(u64::MAX)
     }
 
