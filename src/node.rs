@@ -287,7 +287,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
             }
         }
     };
-    let service = Service::start(
+    let (service, prober) = Service::start(
         &config,
         &numbers,
         admin,
@@ -306,7 +306,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         guard_again_at: clock::now(),
         wards,
         proxy,
-        prober: service.prober(),
+        prober,
         reloads,
         mailbox,
         vips: config.vips.iter().map(|_| Vip::new()).collect(),

@@ -1,4 +1,5 @@
-//! The service thread: probes, checks, admin, signals and the resolving of names, on one tokio runtime.
+//! The service thread: checks, admin, signals and the resolving of names, on one tokio runtime. Beside it, the thread
+//! that probes.
 //!
 //! Nothing in here is waited for by the driver, nor by a worker.
 
@@ -26,20 +27,20 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(10);
 
 /// The running thread.
 pub(super) struct Service {
-    prober: Prober,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Has backends probed, by service and number, and checks run.
-#[derive(Clone)]
-pub(super) struct Prober(UnboundedSender<Order>);
+pub(super) struct Prober {
+    probes: probe::Probes,
+    others: UnboundedSender<Order>,
+}
 
-/// What the driver wants of the probes.
-enum Order {
-    Now(usize, usize),
-    Pause(usize, usize, bool),
-    Replace { to_probe: Vec<probe::Target>, to_check: Vec<(usize, config::Check)>, seeds: Names },
+/// What else there is to sense by a new configuration.
+struct Order {
+    to_check: Vec<(usize, config::Check)>,
+    seeds: Names,
 }
 
 /// Seeds whose addresses have to be asked for, with their ports.
@@ -48,18 +49,18 @@ type Names = Vec<(String, u16)>;
 impl Prober {
     /// Probes a backend now.
     pub(super) fn probe(&self, service: usize, backend: usize) {
-        let _ = self.0.send(Order::Now(service, backend));
+        self.probes.now(service, backend);
     }
 
     /// Stops probing a backend, or begins again, at once.
     pub(super) fn pause(&self, service: usize, backend: usize, pause: bool) {
-        let _ = self.0.send(Order::Pause(service, backend, pause));
+        self.probes.pause(service, backend, pause);
     }
 
     /// Goes on with what this configuration has, without a gap where it is as before.
     pub(super) fn replace(&self, config: &Config, numbers: &Numbers) {
-        let (to_probe, to_check) = (targets(config, numbers), checks(config, numbers));
-        let _ = self.0.send(Order::Replace { to_probe, to_check, seeds: names(config) });
+        self.probes.replace(targets(config, numbers));
+        let _ = self.others.send(Order { to_check: checks(config, numbers), seeds: names(config) });
     }
 }
 
@@ -98,7 +99,7 @@ pub(super) struct Reloading {
 }
 
 impl Service {
-    /// Starts the thread. `sources` is made on it.
+    /// Starts both threads. `sources` is made on the first.
     pub(super) fn start(
         config: &Config,
         numbers: &Numbers,
@@ -106,32 +107,31 @@ impl Service {
         reloading: Reloading,
         mailbox: mailbox::Sender,
         sources: impl FnOnce() -> admin::Sources + Send + 'static,
-    ) -> io::Result<Self> {
-        // One entry for every order of the core's, which are as many as connections fail in the worst case
-        // and are coalesced by the probes.
-        let (probe, orders) = unbounded_channel();
+    ) -> io::Result<(Self, Prober)> {
+        // One entry a reload.
+        let (others, orders) = unbounded_channel();
         let (stop, stopped) = oneshot::channel();
         let (targets, checks) = (targets(config, numbers), checks(config, numbers));
         let (seeds, to_resolve) = watch::channel(names(config));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // Before any thread could miss one.
-        let signals = {
+        let (signals, probes) = {
             let _inside = runtime.enter();
-            Signals {
+            let signals = Signals {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
                 hangup: signal(SignalKind::hangup())?,
                 user2: signal(SignalKind::user_defined2())?,
-            }
+            };
+            (signals, start_probes(targets, &mailbox)?)
         };
         let thread = std::thread::Builder::new().name("service".into()).spawn(move || {
             runtime.block_on(async move {
-                let probes = start_probes(targets, &mailbox);
                 let checks = start_checks(checks, &mailbox);
                 let work = async {
                     tokio::join!(
                         serve(listeners, sources()),
-                        carry_out(orders, probes, checks, seeds),
+                        carry_out(orders, checks, seeds),
                         resolve_seeds(to_resolve, &mailbox),
                         read_again(reloading.asked, &reloading.file, &mailbox),
                         watch_signals(signals, &reloading.reloads, &mailbox),
@@ -143,12 +143,7 @@ impl Service {
                 }
             });
         })?;
-        Ok(Self { prober: Prober(probe), stop: Some(stop), thread: Some(thread) })
-    }
-
-    /// For the driver.
-    pub(super) fn prober(&self) -> Prober {
-        self.prober.clone()
+        Ok((Self { stop: Some(stop), thread: Some(thread) }, Prober { probes, others }))
     }
 }
 
@@ -171,7 +166,7 @@ fn checks(config: &Config, numbers: &Numbers) -> Vec<(usize, config::Check)> {
     numbers.checks().iter().copied().zip(config.checks.iter().cloned()).collect()
 }
 
-fn start_probes(targets: Vec<probe::Target>, mailbox: &mailbox::Sender) -> probe::Probes {
+fn start_probes(targets: Vec<probe::Target>, mailbox: &mailbox::Sender) -> io::Result<probe::Probes> {
     let mailbox = mailbox.clone();
     let report = Arc::new(move |result| mailbox.tell(Event::Probed(result)));
     probe::start(targets, report)
@@ -199,20 +194,12 @@ async fn serve(listeners: admin::Listeners, sources: admin::Sources) {
 
 async fn carry_out(
     mut orders: UnboundedReceiver<Order>,
-    mut probes: probe::Probes,
     mut checks: probe::Checks,
     resolved: watch::Sender<Names>,
 ) {
-    while let Some(order) = orders.recv().await {
-        match order {
-            Order::Now(service, backend) => probes.now(service, backend),
-            Order::Pause(service, backend, pause) => probes.pause(service, backend, pause),
-            Order::Replace { to_probe, to_check, seeds } => {
-                probes.replace(to_probe);
-                checks.replace(to_check);
-                resolved.send_if_modified(|names| std::mem::replace(names, seeds.clone()) != seeds);
-            }
-        }
+    while let Some(Order { to_check, seeds }) = orders.recv().await {
+        checks.replace(to_check);
+        resolved.send_if_modified(|names| std::mem::replace(names, seeds.clone()) != seeds);
     }
     std::future::pending::<()>().await;
 }

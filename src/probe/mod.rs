@@ -1,32 +1,27 @@
 //! Senses whether backends can be connected to, and what the commands of `[[check]]` say.
 //!
-//! One task for each target, on the caller's tokio runtime: a try, a report, a pause, and again. What the results
-//! mean (rise, fall) is not decided here.
+//! Backends are probed by a thread of their own: a try, a report, a pause, and again. What the results mean (rise,
+//! fall) is not decided here.
 
-mod alarm;
 mod command;
 mod pace;
+mod probing;
 mod resolve;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod thread;
 
-use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
-
-use futures_util::FutureExt;
-use tokio::sync::{Notify, watch};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub use command::{CheckFailure, CheckReporter, Checks, start_checks};
 
-use crate::config::{Backend, Endpoint, HealthCheck, ProbeKind, Service};
-use alarm::Alarm;
-use pace::Pace;
-use resolve::Resolver;
+use crate::config::{Backend, Endpoint, HealthCheck, Service};
+use thread::{Order, Orders};
 
 /// A backend to probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,209 +108,57 @@ impl ProbeFailure {
     }
 }
 
-/// Who is told the results. Called on the runtime: it must not wait for anything.
+/// Who is told the results. Called on the thread that probes: it must not wait for anything.
 pub type Reporter = Arc<dyn Fn(ProbeResult) + Send + Sync>;
 
 /// The probing under way. Dropping it ends it.
 pub struct Probes {
-    report: Reporter,
-    begun: Instant,
-    /// `None` where no descriptor was to be had: then tokio's wheel has to do.
-    alarm: Option<Arc<Alarm>>,
-    permille: u32,
-    running: HashMap<(usize, usize), Running>,
-    tasks: JoinSet<()>,
-}
-
-/// One target's probing.
-struct Running {
-    target: Target,
-    control: Arc<Control>,
-    task: AbortHandle,
-}
-
-/// What others want of one target's probing.
-#[derive(Debug, Default)]
-struct Control {
-    nudge: Notify,
-    paused: watch::Sender<bool>,
+    orders: Orders,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// Starts probing every target, now and then an interval after the end of each try, give or take a twentieth.
 ///
-/// Must be called within a tokio runtime with time and I/O.
-pub fn start(targets: Vec<Target>, report: Reporter) -> Probes {
-    let mut probes = Probes {
-        report,
-        begun: Instant::now(),
-        alarm: Alarm::new().ok().map(Arc::new),
-        permille: pace::of_a_node(),
-        running: HashMap::new(),
-        tasks: JoinSet::new(),
-    };
-    if let Some(alarm) = probes.alarm.clone() {
-        probes.tasks.spawn(async move { alarm.run().await });
-    }
+/// Must be called within a tokio runtime with I/O, which looks names up.
+pub fn start(targets: Vec<Target>, report: Reporter) -> io::Result<Probes> {
+    let (orders, thread) = thread::start(report)?;
+    let probes = Probes { orders, thread: Some(thread) };
     probes.replace(targets);
-    probes
+    Ok(probes)
 }
 
 impl Probes {
     /// Goes on with these targets: what hasn't changed as if nothing had happened, what is new or otherwise at once.
-    /// Of what is gone nothing is reported any more.
-    ///
-    /// Must be called within the runtime.
-    pub fn replace(&mut self, targets: Vec<Target>) {
-        let mut before = std::mem::take(&mut self.running);
-        let mut begins = 0;
-        for (target, at) in targets.into_iter().zip(0..) {
-            let key = (target.service, target.backend);
-            let running = match before.remove(&key) {
-                Some(running) if running.target == target => running,
-                other => {
-                    other.inspect(|other| other.task.abort());
-                    begins += 1;
-                    self.begin(target, at, begins - 1)
-                }
-            };
-            self.running.insert(key, running);
-        }
-        for gone in before.into_values() {
-            gone.task.abort();
-        }
-        // Those that were ended before.
-        while self.tasks.try_join_next().is_some() {}
-    }
-
-    fn begin(&mut self, target: Target, at: u32, begins: u32) -> Running {
-        let control = Arc::new(Control::default());
-        // A wave, not a wall: the first verdicts are awaited by all, so that it must be a short one.
-        let first = SPREAD * (begins % TOGETHER);
-        let pace = Pace::new(self.begun + APART * (at / TOGETHER), target.check.interval, self.permille);
-        let due = Due { pace, alarm: self.alarm.clone() };
-        let task = probe(target.clone(), Arc::clone(&control), Arc::clone(&self.report), first, due);
-        Running { target, control, task: self.tasks.spawn(task) }
+    pub fn replace(&self, targets: Vec<Target>) {
+        self.orders.give(Order::Replace(targets));
     }
 
     /// Probes this backend at once instead of at its next time; one that is under way will do.
     ///
     /// Asked again and again, a backend is probed every 20 ms. An unknown backend is left alone.
     pub fn now(&self, service: usize, backend: usize) {
-        if let Some(running) = self.running.get(&(service, backend)) {
-            running.control.nudge.notify_one();
-        }
+        self.orders.give(Order::Now((service, backend)));
     }
 
     /// Stops probing this backend, or begins again, at once. A try that is under way isn't reported any more.
     pub fn pause(&self, service: usize, backend: usize, pause: bool) {
-        if let Some(running) = self.running.get(&(service, backend)) {
-            running.control.paused.send_replace(pause);
+        self.orders.give(Order::Pause((service, backend), pause));
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        self.orders.give(Order::End);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that probes had panicked");
         }
-    }
-}
-
-async fn probe(target: Target, control: Arc<Control>, report: Reporter, first: Duration, due: Due) {
-    let mut resolver = Resolver::new(target.endpoint.clone());
-    let mut paused = control.paused.subscribe();
-    let mut streak = Streak::default();
-    let mut asked = false;
-    sleep(first).await;
-    loop {
-        until(&mut paused, false).await;
-        let started = Instant::now();
-        let (address, outcome) = tokio::select! {
-            outcome = attempt(&mut resolver, &target.check) => outcome,
-            () = until(&mut paused, true) => {
-                streak = Streak::default();
-                continue;
-            }
-        };
-        // Whoever asked during this try is answered by it.
-        asked |= control.nudge.notified().now_or_never().is_some();
-        let alike = streak.take_in(address, outcome.is_ok());
-        let routine = !asked && alike >= target.check.rise.max(target.check.fall);
-        report(ProbeResult { service: target.service, backend: target.backend, address, outcome, routine });
-        asked = tokio::select! {
-            () = due.next() => false,
-            () = control.nudge.notified() => {
-                sleep_until(started + CLOSEST).await;
-                true
-            }
-            () = until(&mut paused, true) => {
-                streak = Streak::default();
-                false
-            }
-        };
-    }
-}
-
-/// When the next try of one target is due.
-struct Due {
-    pace: Pace,
-    alarm: Option<Arc<Alarm>>,
-}
-
-impl Due {
-    async fn next(&self) {
-        let moment = self.pace.next(Instant::now());
-        match &self.alarm {
-            Some(alarm) => alarm.reached(moment).await,
-            None => sleep_until(moment).await,
-        }
-    }
-}
-
-/// Results of one target in a row that were alike.
-#[derive(Debug, Default)]
-struct Streak {
-    of: Option<(Option<SocketAddr>, bool)>,
-    length: u32,
-}
-
-impl Streak {
-    /// Takes in a result; how many in a row before it were like it.
-    fn take_in(&mut self, address: Option<SocketAddr>, success: bool) -> u32 {
-        let before = if self.of == Some((address, success)) { self.length } else { 0 };
-        *self = Self { of: Some((address, success)), length: before.saturating_add(1) };
-        before
     }
 }
 
 impl std::fmt::Debug for Probes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Probes").field("running", &self.running.len()).finish_non_exhaustive()
+        f.debug_struct("Probes").finish_non_exhaustive()
     }
 }
-
-async fn until(paused: &mut watch::Receiver<bool>, wanted: bool) {
-    // It fails when the sender is gone, which is in the `Control` that the caller holds.
-    let _ = paused.wait_for(|paused| *paused == wanted).await;
-}
-
-/// One try, the resolving of a name included, in the time that it may take.
-async fn attempt(
-    resolver: &mut Resolver,
-    check: &HealthCheck,
-) -> (Option<SocketAddr>, Result<Duration, ProbeFailure>) {
-    let deadline = Instant::now() + check.timeout;
-    let Some(address) = timeout(check.timeout, resolver.address()).await.ok().flatten() else {
-        return (None, Err(ProbeFailure::Resolve));
-    };
-    let left = deadline.saturating_duration_since(Instant::now());
-    let outcome = match check.kind {
-        ProbeKind::Tcp => timeout(left, tcp::probe(address)).await,
-    };
-    (Some(address), outcome.unwrap_or(Err(ProbeFailure::Timeout)))
-}
-
-/// Between the first tries of two targets.
-const SPREAD: Duration = Duration::from_micros(250);
-
-/// So many targets are tried together; in the first round they are spread out, and those that follow start over.
-const TOGETHER: u32 = 16;
-
-/// How long after them the next so many are.
-const APART: Duration = Duration::from_millis(1);
-
-/// Between the starts of two tries of one target that were asked for.
-const CLOSEST: Duration = Duration::from_millis(20);

@@ -1,22 +1,20 @@
-//! When the next try is due: at moments that targets share, so that one wake-up serves them all.
+//! When the next try is due: at moments that targets come to share, so that one wake-up serves them all.
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
-
-use tokio::time::Instant;
-
-/// So many moments there are in an interval: one in every twentieth before or after its end.
-const STEPS: u32 = 10;
+use std::time::{Duration, Instant};
 
 /// How much shorter a node's own interval may be than the one that is asked for, in thousandths.
-const SHORTER: u32 = 40;
+const SHORTER: u32 = 20;
+/// A try may come an interval after the one before, or so large a part of it earlier or later.
+const GIVE: u32 = 20;
 
 /// The moments for targets of one interval.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     since: Instant,
     interval: Duration,
-    step: Duration,
+    /// From one moment to the next.
+    own: Duration,
 }
 
 /// How many thousandths of an interval a node takes for one: another number on every node and at every start, so that
@@ -29,15 +27,20 @@ pub(super) fn of_a_node() -> u32 {
 impl Pace {
     /// Moments counted from `since`, of a node whose interval has so many thousandths of the `interval`.
     pub(super) fn new(since: Instant, interval: Duration, permille: u32) -> Self {
-        let step = (interval * permille / (1000 * STEPS)).max(Duration::from_nanos(1));
-        Self { since, interval, step }
+        Self { since, interval, own: (interval * permille / 1000).max(Duration::from_nanos(1)) }
     }
 
-    /// The one that is an interval away from `now`, give or take a twentieth.
+    /// The moment that is an interval away from `now`, or what comes closest to it within a twentieth: try by try
+    /// targets come to share their moments.
     pub(super) fn next(&self, now: Instant) -> Instant {
-        let latest = now + self.interval * (2 * STEPS + 1) / (2 * STEPS);
-        let beyond = (latest - self.since).as_nanos() % self.step.as_nanos();
-        latest - Duration::from_nanos(u64::try_from(beyond).unwrap_or(0))
+        let (wanted, give) = (now + self.interval, self.interval / GIVE);
+        let after = (wanted.saturating_duration_since(self.since)).as_nanos() % self.own.as_nanos();
+        let after = Duration::from_nanos(u64::try_from(after).unwrap_or(0));
+        if after <= self.own / 2 {
+            wanted.checked_sub(after.min(give)).unwrap_or(wanted)
+        } else {
+            wanted + self.own.saturating_sub(after).min(give)
+        }
     }
 }
 
@@ -50,24 +53,30 @@ mod tests {
     #[test]
     fn the_next_try_is_an_interval_away_give_or_take_a_twentieth() {
         let since = Instant::now();
-        for permille in [1000 - SHORTER, 985, 1000] {
+        for permille in [1000 - SHORTER, 990, 1000] {
             let pace = Pace::new(since, INTERVAL, permille);
             for micros in (0..1_000_000).step_by(777) {
                 let now = since + Duration::from_micros(micros);
                 let away = pace.next(now) - now;
-                assert!(away > INTERVAL * 19 / 20 && away <= INTERVAL * 21 / 20, "{away:?}");
+                assert!(away >= INTERVAL * 19 / 20 && away <= INTERVAL * 21 / 20, "{away:?}");
             }
         }
     }
 
     #[test]
-    fn targets_that_are_due_about_the_same_time_are_due_at_the_same() {
+    fn targets_come_to_share_their_moments_and_go_on_to_whatever_their_tries_take() {
         let since = Instant::now();
-        let pace = Pace::new(since, INTERVAL, 1000);
-        let next = pace.next(since + Duration::from_millis(51));
-        assert_eq!(pace.next(since + Duration::from_millis(54)), next);
-        // And stay so, whatever their tries take.
-        assert_eq!(pace.next(next), pace.next(next + Duration::from_micros(800)));
+        for permille in [1000 - SHORTER, 990, 1000] {
+            let pace = Pace::new(since, INTERVAL, permille);
+            let mut others = [0, 7, 33, 50, 66, 99].map(|millis| since + Duration::from_millis(millis));
+            for turn in 0..60 {
+                let shared =
+                    others.iter().all(|at| (*at - since).as_nanos().is_multiple_of(pace.own.as_nanos()));
+                assert!(turn < 30 || shared, "{permille}, {turn}: {others:?}");
+                let takes = |at: usize| Duration::from_micros(137 * at as u64);
+                others = std::array::from_fn(|at| pace.next(others[at] + takes(at)));
+            }
+        }
     }
 
     #[test]

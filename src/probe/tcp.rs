@@ -2,37 +2,58 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpSocket;
-use tokio::time::Instant;
 
 use super::ProbeFailure;
 
-/// Connects to `address`, breaks off, and says how long the answer took.
+/// A connection that is being made, and broken off when this is dropped.
 ///
 /// As `HAProxy` does it: with delayed acknowledgements the kernel waits for data to send the handshake's last
 /// segment with, and with a linger time of zero the close sends a reset instead. The connection thus never
 /// becomes established for the backend, whose `accept` doesn't return.
-pub(super) async fn probe(address: SocketAddr) -> Result<Duration, ProbeFailure> {
-    let started = Instant::now();
-    let socket = socket_for(address).map_err(|error| failure(&error))?;
-    let connection = socket.connect(address).await.map_err(|error| failure(&error))?;
-    if connection.local_addr().is_ok_and(|local| local == address) {
-        // TCP's simultaneous open: nobody listens on this local port, and the kernel chose it as our own.
-        return Err(ProbeFailure::Refused);
-    }
-    Ok(started.elapsed())
+pub(super) struct Connection {
+    socket: Socket,
+    address: SocketAddr,
+    begun: Instant,
 }
 
-fn socket_for(address: SocketAddr) -> io::Result<TcpSocket> {
+impl Connection {
+    /// Begins to connect. There is an [outcome](Self::outcome) once the socket is writable.
+    pub(super) fn begin(address: SocketAddr, now: Instant) -> Result<Self, ProbeFailure> {
+        let socket = socket_for(address).map_err(|error| failure(&error))?;
+        match socket.connect(&address.into()) {
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(failure(&error)),
+            Ok(()) | Err(_) => Ok(Self { socket, address, begun: now }),
+        }
+    }
+
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// How long the answer took, or why there is none.
+    pub(super) fn outcome(&self, now: Instant) -> Result<Duration, ProbeFailure> {
+        if let Some(error) = self.socket.take_error().map_err(|error| failure(&error))? {
+            return Err(failure(&error));
+        }
+        if self.socket.local_addr().is_ok_and(|local| local.as_socket() == Some(self.address)) {
+            // TCP's simultaneous open: nobody listens on this local port, and the kernel chose it as our own.
+            return Err(ProbeFailure::Refused);
+        }
+        Ok(now.saturating_duration_since(self.begun))
+    }
+}
+
+fn socket_for(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_quickack(false)?;
     // Set before there is a connection, so that no path can close it in another way.
     socket.set_linger(Some(Duration::ZERO))?;
-    Ok(TcpSocket::from_std_stream(socket.into()))
+    Ok(socket)
 }
 
 fn failure(error: &io::Error) -> ProbeFailure {
@@ -56,14 +77,24 @@ fn failure(error: &io::Error) -> ProbeFailure {
 mod tests {
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
     use super::*;
 
-    #[tokio::test]
-    async fn a_backend_that_is_probed_accepts_nothing() {
+    fn probe(address: SocketAddr) -> Result<Duration, ProbeFailure> {
+        let connection = Connection::begin(address, Instant::now())?;
+        let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
+        let mut polled = [PollFd::from_borrowed_fd(connection.socket(), PollFlags::OUT)];
+        assert_eq!(poll(&mut polled, Some(&limit)), Ok(1));
+        connection.outcome(Instant::now())
+    }
+
+    #[test]
+    fn a_backend_that_is_probed_accepts_nothing() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         for _ in 0..20 {
-            probe(address).await.unwrap();
+            probe(address).unwrap();
         }
         // Accepted in the order of their coming: had a probe got through, it would be the first.
         let client = TcpStream::connect(address).unwrap();
@@ -73,11 +104,11 @@ mod tests {
         assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
-    #[tokio::test]
-    async fn nobody_listening_is_refused() {
+    #[test]
+    fn nobody_listening_is_refused() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
-        assert_eq!(probe(address).await, Err(ProbeFailure::Refused));
+        assert_eq!(probe(address), Err(ProbeFailure::Refused));
     }
 }
