@@ -11,7 +11,7 @@ use chitchat::{
     spawn_chitchat,
 };
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use super::directory::{Directory, Entry, MEMBERS, collapse};
 use super::sealed::{SealedTransport, lock};
@@ -64,6 +64,8 @@ struct Life {
     pushes: u32,
     push_at: Option<Instant>,
     looked_at: Instant,
+    /// When this is to be looked after, if nothing else makes it look before.
+    tick_at: Instant,
     fingerprint: Option<u64>,
     live: Vec<SocketAddr>,
     /// Whom to call next of those that don't answer.
@@ -119,6 +121,7 @@ impl Life {
             pushes: 0,
             push_at: None,
             looked_at: now,
+            tick_at: now,
             fingerprint: None,
             live: Vec::new(),
             calls: VecDeque::new(),
@@ -129,9 +132,6 @@ impl Life {
 
     async fn run(&mut self, orders: &mut watch::Receiver<Order>) -> End {
         let node = Arc::clone(&self.node);
-        let mut tick = tokio::time::interval(node.interval);
-        // A late node has nothing to catch up with.
-        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let died = self.chitchat.0.termination_watcher();
         tokio::pin!(died);
         let (mut look_at, mut write_at) = (None, None);
@@ -152,7 +152,7 @@ impl Life {
                         (Err(_handle_dropped), Order::Run | Order::Leave { .. }) => Err(End::Stopped),
                     }
                 }
-                _at = tick.tick() => self.tick().await,
+                () = tokio::time::sleep_until(self.tick_at) => self.tick().await,
                 () = node.sealed.stirred.notified() => {
                     self.greet();
                     look_at.get_or_insert(self.looked_at + LOOK);
@@ -168,7 +168,9 @@ impl Life {
                 }
                 () = reached(look_at) => {
                     look_at = None;
-                    self.look().await
+                    // One wake-up for both.
+                    let soon = self.tick_at <= Instant::now() + node.interval / 2;
+                    if soon { self.tick().await } else { self.look().await }
                 }
                 () = reached(write_at) => {
                     write_at = None;
@@ -186,6 +188,7 @@ impl Life {
     }
 
     async fn tick(&mut self) -> Result<(), End> {
+        self.tick_at = Instant::now() + self.node.interval;
         self.node.sealed.tell_traffic();
         self.node.tell_dropped();
         self.look().await?;
