@@ -24,7 +24,7 @@ pub(super) struct Channel {
 /// What came, or why nothing did.
 #[derive(Debug)]
 pub(super) enum Received<T> {
-    /// A document, with the file descriptor that travelled beside it.
+    /// A message, with the file descriptor that travelled beside it.
     Message(T, Option<OwnedFd>),
     /// Nothing more for now.
     Nothing,
@@ -45,9 +45,9 @@ impl Channel {
         Self { socket, buffer: vec![0; MAX_PACKET] }
     }
 
-    /// Sends a document, at once or not at all: the other end reads promptly or is hung.
+    /// Sends a message, at once or not at all: the other end reads promptly or is hung.
     pub(super) fn send(&self, message: &impl Serialize, beside: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        let bytes = serde_json::to_vec(message)?;
+        let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
         if bytes.len() > MAX_PACKET {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "more than fits into one packet"));
         }
@@ -62,7 +62,7 @@ impl Channel {
         Ok(())
     }
 
-    /// The next document, if one has come.
+    /// The next message, if one has come.
     pub(super) fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Received<T>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -85,7 +85,8 @@ impl Channel {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
-        Ok(Received::Message(serde_json::from_slice(&self.buffer[..length])?, beside))
+        let message = postcard::from_bytes(&self.buffer[..length]).map_err(io::Error::other)?;
+        Ok(Received::Message(message, beside))
     }
 }
 
@@ -114,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_arrive_whole_and_in_order_and_then_the_end() {
+    fn messages_arrive_whole_and_in_order_and_then_the_end() {
         let (mut daemon, guard) = Channel::pair().expect("a socket pair");
         let mut guard = Channel::new(guard);
         assert!(matches!(guard.receive::<Order>(), Ok(Received::Nothing)));

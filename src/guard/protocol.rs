@@ -1,6 +1,7 @@
-//! What daemon and guard say to each other: JSON documents on a pair of packet sockets.
+//! What daemon and guard say to each other, both of them the same program: postcard's encoding on a pair of packet
+//! sockets.
 //!
-//! One document a packet, in order, no answer to an order but where it says so. A socket that is to be bound
+//! One message a packet, in order, no answer to an order but where it says so. A socket that is to be bound
 //! travels as a file descriptor beside its order: it is the daemon's own, and stays so. So does the bell.
 
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// No document is larger.
+/// No message is larger.
 pub(super) const MAX_PACKET: usize = 64 * 1024;
 
 /// What the daemon asks for.
