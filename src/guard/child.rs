@@ -1,7 +1,7 @@
 //! The guard's process: the only one that needs `CAP_NET_ADMIN` and `CAP_NET_RAW`.
 //!
-//! One loop: read every order, read every answer from the network, look at the clock, and only then refresh
-//! or announce. A hold past its end is let go before anything else is done with it. When the daemon's end of
+//! One loop: read every order, read every answer that the network has given, look at the clock, and only then
+//! refresh or announce. A hold past its end is let go before anything else is done with it. When the daemon's end of
 //! the channel closes, the guard is the undertaker: it removes the addresses, waits for the kernel's word,
 //! resigns in the daemon's name and ends.
 
@@ -144,29 +144,39 @@ async fn first_order(channel: &mut AsyncFd<Channel>) -> io::Result<Option<(Start
     }
 }
 
+/// Who has said something that hasn't been read.
+struct Heard {
+    /// The network, of VIPs.
+    network: bool,
+    /// The kernel, of changes to its rules.
+    rules: bool,
+}
+
 impl Guard {
     async fn work(mut self, mut changes: impl Stream<Item = Change> + Unpin) -> io::Result<()> {
+        let mut heard = Heard { network: true, rules: true };
         loop {
             if !self.read_orders().await? {
                 self.bury().await;
                 return Ok(());
             }
-            let more = self.read_answers();
+            let more = heard.network && self.read_answers();
             self.expire().await;
-            self.mend_fence().await;
+            self.mend_fence(heard.rules).await;
             self.refresh();
             self.announce();
             let deadline = if more { Duration::ZERO } else { self.deadline().since(now()) };
+            heard = Heard { network: more, rules: false };
             tokio::select! {
                 biased;
                 ready = self.channel.readable() => { ready?.clear_ready(); }
                 outcomes = leases::some(&mut self.refreshing) => self.refreshed(&outcomes),
-                () = network::any_readable(&self.interfaces) => {}
+                () = network::any_readable(&self.interfaces) => heard.network = true,
                 change = changes.next() => match change {
                     Some(change) => self.changed(change).await,
                     None => return Err(io::Error::other("the kernel's stream of changes has ended")),
                 },
-                () = fencing::news(self.fence.as_ref()) => {}
+                () = fencing::news(self.fence.as_ref()) => heard.rules = true,
                 () = tokio::time::sleep(deadline) => {}
             }
         }

@@ -202,8 +202,8 @@ impl Guard {
         [PollFd::new(&self.bell, PollFlags::IN), PollFd::new(&self.channel, PollFlags::empty())]
     }
 
-    /// The next report, if one has come, whether it can wait or not.
-    pub fn receive(&mut self) -> Result<Option<Report>, GuardError> {
+    /// The next report, if one has come, whether it can wait or not; `rung` says whether what is polled was ready.
+    pub fn receive(&mut self, rung: bool) -> Result<Option<Report>, GuardError> {
         if let Some(report) = self.early.pop_front() {
             return Ok(Some(report));
         }
@@ -211,7 +211,7 @@ impl Guard {
             match self.channel.receive()? {
                 Received::Message(report, _) => return Ok(Some(report)),
                 // It is silent once there is nothing left, but for what may have come just before.
-                Received::Nothing if self.bell.silence() => {}
+                Received::Nothing if rung && self.bell.silence() => {}
                 Received::Nothing => return Ok(None),
                 Received::Closed => return Err(GuardError::Ended),
             }

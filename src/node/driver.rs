@@ -48,6 +48,8 @@ use super::watchdog::{GuardWatch, WorkerWatch};
 const PORTION: usize = 256;
 /// Later than this, or than half an interval, counts as a stall.
 const LATE: Duration = Duration::from_millis(15);
+/// What was ready when the wait ended may not be all, so much later: the wait itself looks once more at its end.
+const STALE: Duration = Duration::from_millis(1);
 /// How often it is looked whether there is anything new to show.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How often the same is shown again: what depends on time alone, in case that the rest has missed anything.
@@ -155,13 +157,15 @@ impl Driver {
         self.tell_of_peers();
         self.route();
         // What it said while its first orders were waited for.
-        self.read_guard();
+        self.read_guard(true);
         loop {
             let deadline = self.deadline();
             let mut ready = self.wait(deadline);
             let now = clock::now();
             if now >= deadline {
                 self.metrics.late(now.since(deadline));
+            }
+            if now.since(deadline) > STALE {
                 // Whatever has come meanwhile, too: silence counts only where there was nothing to be read.
                 ready = Ready::ALL;
             }
@@ -173,8 +177,8 @@ impl Driver {
                 self.handle(Input::Stalled);
             }
             // What can wait is read with whatever comes first, and before it is asked again.
-            if ready.guard || self.guard_watch.deadline().is_some() {
-                self.read_guard();
+            if ready.guard || self.guard_watch.deadline().is_some() || now >= deadline {
+                self.read_guard(ready.guard);
             }
             self.count_connections();
             if ready.peers {

@@ -107,12 +107,13 @@ impl Guard {
         }
     }
 
-    /// Puts it up again where somebody has taken it away, or where it couldn't be put up before.
-    pub(super) async fn mend_fence(&mut self) {
+    /// Puts it up again where somebody has taken it away, of which there may be `news`, or where it couldn't be put up
+    /// before.
+    pub(super) async fn mend_fence(&mut self, news: bool) {
         self.let_go_of_the_silent().await;
         let now = now();
         let Some(fence) = &mut self.fence else { return };
-        let lost = fence.is_lost(now);
+        let lost = news && fence.is_lost(now);
         if lost || fence.again_at().is_some_and(|at| now >= at) {
             self.put_fence_up(None).await;
             if lost {

@@ -15,10 +15,11 @@ const GUARD_AGAIN: Duration = Duration::from_secs(1);
 const SUCCESSION: Duration = Duration::from_secs(1);
 
 impl Driver {
-    pub(super) fn read_guard(&mut self) {
+    /// Reads all that it has said; `rung` says whether it has rung for any of it.
+    pub(super) fn read_guard(&mut self, rung: bool) {
         for _ in 0..PORTION {
             let Some(guard) = &mut self.guard else { return };
-            match guard.receive() {
+            match guard.receive(rung) {
                 Ok(Some(report)) => self.heard_guard(report),
                 Ok(None) => return,
                 Err(error) => return self.lost_guard(&error),
