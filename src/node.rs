@@ -39,6 +39,7 @@ use crate::admin;
 use crate::config::{self, Config, Identity};
 use crate::guard::{clock, scheduling};
 use crate::peers::gossip::Gossip;
+use crate::probe;
 use crate::proxy::{self, Plan, Proxy};
 use crate::telemetry::{self, Event as Told, Exposition, Layout, Metrics, Record, Tracing, VipLayout, log};
 
@@ -287,9 +288,11 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
             }
         }
     };
+    let rhythm = probe::Rhythm::new(core.interval());
     let (service, prober) = Service::start(
         &config,
         &numbers,
+        rhythm.clone(),
         admin,
         Reloading { file, reloads: reloads.clone(), asked },
         sender,
@@ -307,6 +310,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         wards,
         proxy,
         prober,
+        rhythm,
         reloads,
         mailbox,
         vips: config.vips.iter().map(|_| Vip::new()).collect(),

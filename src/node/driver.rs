@@ -71,6 +71,8 @@ pub(super) struct Driver {
     pub(super) wards: Wards,
     pub(super) proxy: Arc<Proxy>,
     pub(super) prober: Prober,
+    /// In which backends are probed.
+    pub(super) rhythm: probe::Rhythm,
     pub(super) reloads: Reloads,
     pub(super) mailbox: Mailbox,
     pub(super) config: Arc<Config>,

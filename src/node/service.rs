@@ -103,6 +103,7 @@ impl Service {
     pub(super) fn start(
         config: &Config,
         numbers: &Numbers,
+        rhythm: probe::Rhythm,
         listeners: admin::Listeners,
         reloading: Reloading,
         mailbox: mailbox::Sender,
@@ -123,7 +124,7 @@ impl Service {
                 hangup: signal(SignalKind::hangup())?,
                 user2: signal(SignalKind::user_defined2())?,
             };
-            (signals, start_probes(targets, &mailbox)?)
+            (signals, start_probes(targets, rhythm, &mailbox)?)
         };
         let thread = std::thread::Builder::new().name("service".into()).spawn(move || {
             runtime.block_on(async move {
@@ -166,10 +167,14 @@ fn checks(config: &Config, numbers: &Numbers) -> Vec<(usize, config::Check)> {
     numbers.checks().iter().copied().zip(config.checks.iter().cloned()).collect()
 }
 
-fn start_probes(targets: Vec<probe::Target>, mailbox: &mailbox::Sender) -> io::Result<probe::Probes> {
+fn start_probes(
+    targets: Vec<probe::Target>,
+    rhythm: probe::Rhythm,
+    mailbox: &mailbox::Sender,
+) -> io::Result<probe::Probes> {
     let mailbox = mailbox.clone();
     let report = Arc::new(move |result| mailbox.tell(Event::Probed(result)));
-    probe::start(targets, report)
+    probe::start(targets, rhythm, report)
 }
 
 fn start_checks(checks: Vec<(usize, config::Check)>, mailbox: &mailbox::Sender) -> probe::Checks {

@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use command::{CheckFailure, CheckReporter, Checks, start_checks};
+pub use pace::Rhythm;
 
 use crate::config::{Backend, Endpoint, HealthCheck, Service};
 use thread::{Order, Orders};
@@ -117,11 +118,12 @@ pub struct Probes {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts probing every target, now and then an interval after the end of each try, give or take a twentieth.
+/// Starts probing every target, now and then an interval after the end of each try, give or take a twentieth: with
+/// the beats of `rhythm`, as far as that allows.
 ///
 /// Must be called within a tokio runtime with I/O, which looks names up.
-pub fn start(targets: Vec<Target>, report: Reporter) -> io::Result<Probes> {
-    let (orders, thread) = thread::start(report)?;
+pub fn start(targets: Vec<Target>, rhythm: Rhythm, report: Reporter) -> io::Result<Probes> {
+    let (orders, thread) = thread::start(rhythm, report)?;
     let probes = Probes { orders, thread: Some(thread) };
     probes.replace(targets);
     Ok(probes)

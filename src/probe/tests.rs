@@ -28,7 +28,7 @@ fn started(targets: Vec<Target>) -> (Probes, Receiver<ProbeResult>) {
     let report: Reporter = Arc::new(move |result| {
         let _ = tell.try_send(result);
     });
-    (start(targets, report).unwrap(), told)
+    (start(targets, Rhythm::new(HOUR), report).unwrap(), told)
 }
 
 async fn next(told: &mut Receiver<ProbeResult>) -> ProbeResult {

@@ -16,7 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 
-use super::pace::{self, Pace};
+use super::pace::{Pace, Rhythm};
 use super::probing::Probing;
 use super::{Reporter, Target};
 
@@ -81,15 +81,14 @@ struct Prober {
     orders: Receiver<Order>,
     bell: Arc<OwnedFd>,
     lookups: Lookups,
-    begun: Instant,
-    permille: u32,
+    rhythm: Rhythm,
     /// The number of the latest that was begun.
     latest: u64,
     running: BTreeMap<Key, Probing>,
 }
 
 /// Starts the thread. Must be called within a tokio runtime.
-pub(super) fn start(report: Reporter) -> io::Result<(Orders, JoinHandle<()>)> {
+pub(super) fn start(rhythm: Rhythm, report: Reporter) -> io::Result<(Orders, JoinHandle<()>)> {
     let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let (queue, taken) = channel();
     let orders = Orders { queue, bell: Arc::clone(&bell) };
@@ -98,8 +97,7 @@ pub(super) fn start(report: Reporter) -> io::Result<(Orders, JoinHandle<()>)> {
         orders: taken,
         bell,
         lookups: Lookups { runtime: Handle::current(), orders: orders.clone() },
-        begun: Instant::now(),
-        permille: pace::of_a_node(),
+        rhythm,
         latest: 0,
         running: BTreeMap::new(),
     };
@@ -198,8 +196,7 @@ impl Prober {
                     let first = now + SPREAD * (begins % TOGETHER);
                     begins += 1;
                     self.latest += 1;
-                    let pace =
-                        Pace::new(self.begun + APART * (at / TOGETHER), target.check.interval, self.permille);
+                    let pace = Pace::new(self.rhythm.clone(), APART * (at / TOGETHER), target.check.interval);
                     Probing::new(self.latest, target, pace, first)
                 }
             };

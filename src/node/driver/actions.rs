@@ -17,6 +17,7 @@ impl Driver {
             Output::Advertise(advertisement) => {
                 let beacon = self.core.may_beacon(clock::now());
                 let (sent, beacons) = self.peers.advertise(advertisement, beacon);
+                self.rhythm.beat();
                 self.metrics.messages(Channel::Advertisement, Direction::Out, sent);
                 self.metrics.messages(Channel::Beacon, Direction::Out, beacons);
             }
