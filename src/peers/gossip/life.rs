@@ -31,6 +31,8 @@ pub(super) enum End {
 
 /// How often the directory is looked at while there is traffic.
 const LOOK: Duration = Duration::from_millis(20);
+/// After a pause so many looks may follow each other at once: for each datagram of an exchange, while it is awake.
+const LOOKS: u32 = 4;
 /// How often what is to be published is written, at most.
 const WRITE: Duration = Duration::from_millis(100);
 /// How many members are told at once. With more, their answers would get in each other's way.
@@ -63,7 +65,8 @@ struct Life {
     /// How often what was written last has been pushed, and when it is again.
     pushes: u32,
     push_at: Option<Instant>,
-    looked_at: Instant,
+    /// The latest looks, the earliest of them first.
+    looked_at: VecDeque<Instant>,
     /// When this is to be looked after, if nothing else makes it look before.
     tick_at: Instant,
     fingerprint: Option<u64>,
@@ -120,7 +123,7 @@ impl Life {
             write_after: now,
             pushes: 0,
             push_at: None,
-            looked_at: now,
+            looked_at: VecDeque::new(),
             tick_at: now,
             fingerprint: None,
             live: Vec::new(),
@@ -155,7 +158,7 @@ impl Life {
                 () = tokio::time::sleep_until(self.tick_at) => self.tick().await,
                 () = node.sealed.stirred.notified() => {
                     self.greet();
-                    look_at.get_or_insert(self.looked_at + LOOK);
+                    look_at.get_or_insert(self.next_look());
                     Ok(())
                 }
                 () = node.desk.heard_somebody.notified() => {
@@ -196,9 +199,24 @@ impl Life {
         Ok(())
     }
 
+    fn next_look(&self) -> Instant {
+        let now = Instant::now();
+        match (self.looked_at.front(), self.looked_at.back()) {
+            (Some(earliest), Some(last))
+                if self.looked_at.len() >= LOOKS as usize && *earliest + LOOK * LOOKS > now =>
+            {
+                *last + LOOK
+            }
+            _ => now,
+        }
+    }
+
     /// Looks at what chitchat knows, and tells what is new.
     async fn look(&mut self) -> Result<(), End> {
-        self.looked_at = Instant::now();
+        self.looked_at.push_back(Instant::now());
+        while self.looked_at.len() > LOOKS as usize {
+            self.looked_at.pop_front();
+        }
         let sight = self.chitchat.0.with_chitchat(|chitchat| Sight::of(chitchat, &self.written)).await;
         if sight.overgrown {
             return Err(End::Failed("somebody fills the directory".into()));
