@@ -213,7 +213,7 @@ async fn carry_out(
 async fn read_again(mut asked: Receiver<Reload>, file: &Path, mailbox: &mailbox::Sender) {
     while let Some(Reload { by, cluster, answer }) = asked.recv().await {
         let file = file.to_owned();
-        // Not here: probes don't wait for a disk.
+        // Not here: checks and operators don't wait for a disk.
         let Ok(read) = tokio::task::spawn_blocking(move || start::read(&file)).await else { continue };
         let read = Box::new(read.map_err(|error| error.to_string()));
         mailbox.tell(Event::Reload { read, by, cluster, answer });

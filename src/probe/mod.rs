@@ -121,7 +121,7 @@ pub struct Probes {
 /// Starts probing every target, now and then an interval after the end of each try, give or take a twentieth: with
 /// the beats of `rhythm`, as far as that allows.
 ///
-/// Must be called within a tokio runtime with I/O, which looks names up.
+/// Must be called within a tokio runtime, which looks names up.
 pub fn start(targets: Vec<Target>, rhythm: Rhythm, report: Reporter) -> io::Result<Probes> {
     let (orders, thread) = thread::start(rhythm, report)?;
     let probes = Probes { orders, thread: Some(thread) };

@@ -147,7 +147,7 @@ impl Probing {
             Known::Nowhere => Some(self.end(None, Err(ProbeFailure::Resolve), now)),
             Known::At(address) => {
                 let begun = match self.target.check.kind {
-                    ProbeKind::Tcp => Connection::begin(address, now),
+                    ProbeKind::Tcp => Connection::begin(address),
                 };
                 match begun {
                     Ok(connection) => {

@@ -23,11 +23,13 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Begins to connect. There is an [outcome](Self::outcome) once the socket is writable.
-    pub(super) fn begin(address: SocketAddr, now: Instant) -> Result<Self, ProbeFailure> {
+    pub(super) fn begin(address: SocketAddr) -> Result<Self, ProbeFailure> {
+        // Not the turn's moment: others are tried before this one.
+        let begun = Instant::now();
         let socket = socket_for(address).map_err(|error| failure(&error))?;
         match socket.connect(&address.into()) {
             Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(failure(&error)),
-            Ok(()) | Err(_) => Ok(Self { socket, address, begun: now }),
+            Ok(()) | Err(_) => Ok(Self { socket, address, begun }),
         }
     }
 
@@ -82,7 +84,7 @@ mod tests {
     use super::*;
 
     fn probe(address: SocketAddr) -> Result<Duration, ProbeFailure> {
-        let connection = Connection::begin(address, Instant::now())?;
+        let connection = Connection::begin(address)?;
         let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
         let mut polled = [PollFd::from_borrowed_fd(connection.socket(), PollFlags::OUT)];
         assert_eq!(poll(&mut polled, Some(&limit)), Ok(1));

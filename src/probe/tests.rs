@@ -120,6 +120,25 @@ async fn a_name_is_looked_up_before_each_try() {
     }
 }
 
+#[test]
+fn a_name_without_anybody_to_ask_is_a_failed_probe_each_time() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let report: Reporter = Arc::new(move |result| tell.send(result).unwrap());
+    let here = Endpoint::Name("localhost".into(), 80);
+    let probes = {
+        let _inside = runtime.enter();
+        start(vec![target(0, here, Duration::from_millis(5))], Rhythm::new(HOUR), report).unwrap()
+    };
+    drop(runtime);
+    for _ in 0..3 {
+        // A lookup that is never answered would take a try all its time, which is ten seconds.
+        let result = told.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!((result.address, result.outcome), (None, Err(ProbeFailure::Resolve)));
+    }
+    drop(probes);
+}
+
 #[tokio::test]
 async fn paused_a_backend_is_left_alone_and_then_probed_at_once() {
     let ((_one, one), (_other, other)) = (listener(), listener());

@@ -1,7 +1,8 @@
 //! The thread that probes: one loop for all targets, which sleeps until the next of them has something to do.
 //!
 //! A loop of its own rather than tasks of the service thread: a probe costs little more than its connection, and waits
-//! neither for a scrape nor for an operator.
+//! neither for a scrape nor for an operator, but where a name has to be looked up. Each turn goes through all targets,
+//! which is made for hundreds of them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -68,11 +69,25 @@ pub(super) struct Lookups {
 impl Lookups {
     /// Asks for the addresses of `name`, which will be [`Order::Found`].
     pub(super) fn ask(&self, name: String, port: u16, number: u64) {
-        let orders = self.orders.clone();
+        let mut answer = Answer { number, found: Vec::new(), orders: self.orders.clone() };
         self.runtime.spawn(async move {
-            let found = tokio::net::lookup_host((name, port)).await;
-            orders.give(Order::Found(number, found.map(Iterator::collect).unwrap_or_default()));
+            if let Ok(found) = tokio::net::lookup_host((name, port)).await {
+                answer.found.extend(found);
+            }
         });
+    }
+}
+
+/// What a lookup has found: given when this is dropped, so that there is an answer whatever becomes of the lookup.
+struct Answer {
+    number: u64,
+    found: Vec<SocketAddr>,
+    orders: Orders,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.orders.give(Order::Found(self.number, std::mem::take(&mut self.found)));
     }
 }
 
