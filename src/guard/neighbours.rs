@@ -164,7 +164,13 @@ impl LinkSocket {
     }
 
     fn send(&self, packet: &[u8], to: Mac) -> io::Result<()> {
-        self.socket.send_to(packet, &link_address(self.interface, self.ethertype, to)?).map(drop)
+        let to = link_address(self.interface, self.ethertype, to)?;
+        let sent = match self.socket.send_to(packet, &to) {
+            // That the link was down once is said instead of sending.
+            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => self.socket.send_to(packet, &to),
+            other => other,
+        };
+        sent.map(drop)
     }
 
     /// What `read` makes of the next packet; `None` when there is none for now.
@@ -174,7 +180,7 @@ impl LinkSocket {
             match (&self.socket).read(&mut buffer) {
                 Ok(length) => return Some(read(&buffer[..length])),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A link that went down says so once; what it has received can still be read.
+                // A link that went down says so once, to whoever comes first; what it has received can still be read.
                 Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
                 Err(_would_block) => return None,
             }

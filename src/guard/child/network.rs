@@ -7,7 +7,7 @@ use super::Guard;
 use crate::core::Mac;
 use crate::guard::clock::now;
 use crate::guard::echo;
-use crate::guard::held::Interface;
+use crate::guard::held::{Interface, Vip};
 use crate::guard::protocol::Report;
 
 /// So many packets of the network's are read before orders are looked at again.
@@ -65,7 +65,9 @@ impl Guard {
         let now = now();
         for (index, interface) in self.interfaces.iter().enumerate() {
             for address in std::iter::from_fn(|| interface.echo.answer()).take(PORTION) {
-                let vips = self.vips.iter_mut().filter(|v| v.interface == index);
+                // What has lain there since an earlier question isn't of now.
+                let asked = |v: &&mut Vip| v.asked_by_ip.is_some_and(|at| now.since(at) < echo::COUNTS);
+                let vips = self.vips.iter_mut().filter(|v| v.interface == index).filter(asked);
                 vips.filter(|v| v.addresses.contains(&address)).for_each(|v| v.answered_by_ip = Some(now));
             }
         }
