@@ -5,8 +5,8 @@
 //!                                                       └─────────> transitions ──> log, metrics, snapshot
 //! ```
 //!
-//! It measures its own lateness: after a late wake-up everything that has come is read before any of the
-//! core's deadlines counts. Nothing in here waits for anything but the next event or deadline.
+//! It measures its own lateness: after a late wake-up, by a millisecond, everything that has come is read before any
+//! of the core's deadlines counts. Nothing in here waits for anything but the next event or deadline.
 
 mod actions;
 mod administration;

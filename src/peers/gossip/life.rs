@@ -172,7 +172,7 @@ impl Life {
                 () = reached(look_at) => {
                     look_at = None;
                     // One wake-up for both.
-                    let soon = self.tick_at <= Instant::now() + node.interval / 2;
+                    let soon = self.tick_at <= Instant::now() + node.interval / 4;
                     if soon { self.tick().await } else { self.look().await }
                 }
                 () = reached(write_at) => {
