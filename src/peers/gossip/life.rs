@@ -67,8 +67,8 @@ struct Life {
     push_at: Option<Instant>,
     /// The latest looks, the earliest of them first.
     looked_at: VecDeque<Instant>,
-    /// When this is to be looked after, if nothing else makes it look before.
-    tick_at: Instant,
+    /// When it last did what it does once an interval.
+    ticked_at: Option<Instant>,
     fingerprint: Option<u64>,
     live: Vec<SocketAddr>,
     /// Whom to call next of those that don't answer.
@@ -124,7 +124,7 @@ impl Life {
             pushes: 0,
             push_at: None,
             looked_at: VecDeque::new(),
-            tick_at: now,
+            ticked_at: None,
             fingerprint: None,
             live: Vec::new(),
             calls: VecDeque::new(),
@@ -155,7 +155,7 @@ impl Life {
                         (Err(_handle_dropped), Order::Run | Order::Leave { .. }) => Err(End::Stopped),
                     }
                 }
-                () = tokio::time::sleep_until(self.tick_at) => self.tick().await,
+                () = tokio::time::sleep_until(self.next_tick()) => self.tick().await,
                 () = node.sealed.stirred.notified() => {
                     self.greet();
                     look_at.get_or_insert(self.next_look());
@@ -172,8 +172,8 @@ impl Life {
                 () = reached(look_at) => {
                     look_at = None;
                     // One wake-up for both.
-                    let soon = self.tick_at <= Instant::now() + node.interval / 4;
-                    if soon { self.tick().await } else { self.look().await }
+                    let due = self.ticked_at.is_none_or(|at| at.elapsed() >= node.interval * 3 / 4);
+                    if due { self.tick().await } else { self.look().await }
                 }
                 () = reached(write_at) => {
                     write_at = None;
@@ -190,8 +190,14 @@ impl Life {
         }
     }
 
+    /// Once an interval; half of one later where there is somebody whose words will have it awake before.
+    fn next_tick(&self) -> Instant {
+        let slack = if self.live.is_empty() { Duration::ZERO } else { self.node.interval / 2 };
+        self.ticked_at.map_or_else(Instant::now, |at| at + self.node.interval + slack)
+    }
+
     async fn tick(&mut self) -> Result<(), End> {
-        self.tick_at = Instant::now() + self.node.interval;
+        self.ticked_at = Some(Instant::now());
         self.node.sealed.tell_traffic();
         self.node.tell_dropped();
         self.look().await?;
