@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
 
 /// Which outside library lives where: a folder or a file without its ending. Others may be used anywhere but
 /// in the core.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     ("rtnetlink", &["guard/address", "lab/net"]),
     ("hyper", &["admin"]),
     ("hyper_util", &["admin"]),
@@ -49,6 +49,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("strsim", &["config"]),
     ("chacha20poly1305", &["wire"]),
     ("chitchat", &["peers/gossip"]),
+    ("postcard", &["guard/channel"]),
 ];
 
 /// What the core must not know: clocks, sockets, and maps whose order differs from run to run.
