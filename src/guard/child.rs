@@ -171,6 +171,7 @@ impl Guard {
                 biased;
                 ready = self.channel.readable() => { ready?.clear_ready(); }
                 outcomes = leases::some(&mut self.refreshing) => self.refreshed(&outcomes),
+                () = holding::any_end(&self.vips) => {}
                 () = network::any_readable(&self.interfaces) => heard.network = true,
                 change = changes.next() => match change {
                     Some(change) => self.changed(change).await,
@@ -198,7 +199,7 @@ impl Guard {
             Order::Start(_) => self.trouble("a second `Start`"),
             Order::Peers(peers) => self.peers = peers,
             Order::Hold { vip, until, term } if vip < self.vips.len() => {
-                self.hold(vip, Time::from_nanos(until), term).await;
+                self.hold(vip, Time::from_nanos(until), term, beside).await;
             }
             Order::Release { vip } if vip < self.vips.len() => {
                 if self.let_go(vip).await {

@@ -1,21 +1,27 @@
 //! One VIP in the guard's hands.
 
 use std::net::IpAddr;
+use std::task::{Context, Poll};
 use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
 
 use crate::core::{Mac, Time};
 
 use super::address::LEASE_SECONDS;
 use super::announce::Announcements;
 use super::echo::Echo;
+use super::end::End;
 use super::neighbours::Neighbours;
+use super::protocol::Report;
 
 /// For how long the kernel keeps an address without a refresh, less what daemon and guard may need to hear of it.
 const LEASE: Duration = Duration::from_millis(LEASE_SECONDS as u64 * 1000 - 100);
-/// The lease is refreshed this often: four times in its lifetime.
-pub(super) const REFRESH: Duration = Duration::from_millis(500);
-/// Or so much sooner, along with whatever else wakes the guard: an order to hold, as a rule.
-pub(super) const EARLY: Duration = Duration::from_millis(100);
+/// The lease is refreshed this often, at least: three times in its lifetime.
+pub(super) const REFRESH: Duration = Duration::from_millis(600);
+/// Or so much sooner, along with whatever else wakes the guard: as a rule an order to hold, of which there are two a
+/// second.
+pub(super) const EARLY: Duration = Duration::from_millis(250);
 /// An address removed by somebody else more often than this within [`REMOVALS_WITHIN`] is let go.
 const REMOVALS: usize = 3;
 const REMOVALS_WITHIN: Duration = Duration::from_secs(10);
@@ -45,7 +51,9 @@ pub(super) struct Vip {
 #[derive(Debug)]
 pub(super) struct Hold {
     /// The guard lets go then, unless it is told again.
-    pub(super) until: Time,
+    until: Time,
+    /// Takes the place of that where the daemon has one, too.
+    end: Option<AsyncFd<End>>,
     /// The election it belongs to.
     pub(super) term: u32,
     pub(super) announcements: Announcements,
@@ -60,14 +68,54 @@ impl Hold {
     pub(super) fn new(until: Time, term: u32, leased_at: Time, now: Time) -> Self {
         let leased_until = leased_at + LEASE;
         let announcements = Announcements::start(now);
-        Self { until: until.min(leased_until), term, announcements, leased_until, found_shut: 0 }
+        let until = until.min(leased_until);
+        Self { until, end: None, term, announcements, leased_until, found_shut: 0 }
     }
 
-    /// It goes on up to `until`, as far as the lease reaches. Up to when it does.
-    pub(super) fn extend(&mut self, until: Time, term: u32) -> Time {
-        self.until = self.until.max(until.min(self.leased_until));
+    /// It goes on up to `until`, as far as the lease reaches; `end` is the daemon's handle on that from now on, if there
+    /// is one. Nothing becomes of it when the hold is over.
+    pub(super) fn extend(&mut self, until: Time, term: u32, end: Option<AsyncFd<End>>, now: Time) {
+        let left = self.left(now);
+        if left.is_zero() {
+            return;
+        }
+        self.until = (now + left).max(until.min(self.leased_until));
         self.term = term;
-        self.until
+        if end.is_some() {
+            self.end = end;
+        }
+        if self.end.as_ref().is_some_and(|end| end.get_ref().set(self.until).is_err()) {
+            self.end = None;
+        }
+    }
+
+    /// How long it goes on as it is; nothing once it is over.
+    pub(super) fn left(&self, now: Time) -> Duration {
+        let shared = self.end.as_ref().and_then(|end| end.get_ref().left().ok());
+        shared.unwrap_or_else(|| self.until.since(now))
+    }
+
+    /// What the daemon is told: that it is held, and up to when.
+    pub(super) fn report(&self, vip: usize, now: Time) -> Report {
+        let until = now + self.left(now);
+        Report::Held { vip, until: until.as_nanos(), leased_until: self.leased_until.as_nanos() }
+    }
+
+    /// Whether its end has come since this was asked last. Lets `context` be woken when it does.
+    pub(super) fn poll_end(&self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(end) = &self.end else { return Poll::Pending };
+        end.poll_read_ready(context).map(|ready| {
+            // It is looked at for itself; an error would come again at once.
+            if let Ok(mut ready) = ready {
+                ready.clear_ready();
+            }
+        })
+    }
+
+    /// When there is something to do about it.
+    fn deadline(&self) -> Time {
+        let next = self.announcements.next_at();
+        if self.end.is_some() { next } else { next.min(self.until) }
     }
 
     /// Somebody has looked whether the fence is open around one of its addresses. Whether it stays shut, look after look:
@@ -114,7 +162,7 @@ impl Vip {
 
     /// When there is something to do next.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.hold.as_ref().map(|hold| hold.until.min(hold.announcements.next_at()))
+        self.hold.as_ref().map(Hold::deadline)
     }
 }
 

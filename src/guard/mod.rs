@@ -9,6 +9,7 @@
 //!   daemon ── orders (Hold, Release, Probe, …) ──>  guard ── rtnetlink ──> kernel
 //!          <── reports (Held, Answered, Link, …) ──       ── ARP ───────> network
 //!          <── bell, for what can't wait ──
+//!          ── ends of holds, put off ──>  kernel ── when one has come ──> guard
 //! ```
 
 mod address;
@@ -18,6 +19,7 @@ mod channel;
 mod child;
 pub mod clock;
 mod echo;
+mod end;
 mod fence;
 mod filter;
 mod held;
@@ -39,6 +41,7 @@ use crate::wire::seal::Sealer;
 
 use self::bell::Bell;
 use self::channel::{Channel, Received};
+use self::end::{End, Shared};
 use self::protocol::{Order, Start, StartVip, Voice};
 
 pub use self::protocol::Report;
@@ -62,6 +65,8 @@ pub struct Guard {
     child: Child,
     channel: Channel,
     bell: Bell,
+    /// By VIP, while it is held.
+    holds: Vec<Option<Shared>>,
     /// What came while something else was waited for.
     early: VecDeque<Report>,
 }
@@ -145,7 +150,8 @@ impl Guard {
         command.arg("guard").stdin(Stdio::from(theirs));
         let child = command.spawn()?;
         drop(command);
-        let guard = Self { child, channel, bell, early: VecDeque::new() };
+        let holds = ward.vips.iter().map(|_| None).collect();
+        let guard = Self { child, channel, bell, holds, early: VecDeque::new() };
         let (key, key_id, cluster) = ward.sealer.parts();
         let voice = Voice { key, key_id, cluster, sender: ward.sender.0, boot: ward.boot.0 };
         let vips = ward.vips.iter().map(|vip| StartVip {
@@ -155,7 +161,7 @@ impl Guard {
             inherited: vip.inherited.map(|hold| (hold.until.as_nanos(), hold.term)),
         });
         let start = Start { vips: vips.collect(), address: ward.address, fence: ward.fence, voice };
-        guard.order_with(&Order::Start(start), Some(guard.bell.as_fd()))?;
+        Self::send(&guard.channel, &Order::Start(start), Some(guard.bell.as_fd()))?;
         Ok(guard)
     }
 
@@ -164,13 +170,35 @@ impl Guard {
         self.order(&Order::Peers(peers))
     }
 
-    /// Has a VIP held up to `until`; answered by [`Report::Held`].
-    pub fn hold(&self, vip: usize, until: Time, term: u32) -> Result<(), GuardError> {
-        self.order(&Order::Hold { vip, until: until.as_nanos(), term })
+    /// Has a VIP held up to `until`. True when it goes on to be held, without a word to the guard; otherwise that is
+    /// asked, and answers with [`Report::Held`].
+    pub fn hold(&mut self, vip: usize, until: Time, term: u32) -> Result<bool, GuardError> {
+        let now = clock::now();
+        let order = Order::Hold { vip, until: until.as_nanos(), term };
+        match self.holds.get_mut(vip) {
+            Some(Some(shared)) => {
+                if shared.goes_on(until, term, now) {
+                    return Ok(true);
+                }
+                shared.asked(term, now);
+                self.order(&order)?;
+            }
+            // Without a timer it is asked each time.
+            Some(hold @ None) => match End::new() {
+                Ok(end) => {
+                    let end = hold.insert(Shared::new(end, term, now)).end.as_fd();
+                    Self::send(&self.channel, &order, Some(end))?;
+                }
+                Err(_too_many) => self.order(&order)?,
+            },
+            None => self.order(&order)?,
+        }
+        Ok(false)
     }
 
     /// Has a VIP removed; answered by [`Report::Released`].
-    pub fn release(&self, vip: usize) -> Result<(), GuardError> {
+    pub fn release(&mut self, vip: usize) -> Result<(), GuardError> {
+        self.forget_hold(vip);
         self.order(&Order::Release { vip })
     }
 
@@ -209,7 +237,10 @@ impl Guard {
         }
         loop {
             match self.channel.receive()? {
-                Received::Message(report, _) => return Ok(Some(report)),
+                Received::Message(report, _) => {
+                    self.heard(&report);
+                    return Ok(Some(report));
+                }
                 // It is silent once there is nothing left, but for what may have come just before.
                 Received::Nothing if rung && self.bell.silence() => {}
                 Received::Nothing => return Ok(None),
@@ -223,7 +254,7 @@ impl Guard {
     /// It does nothing of its own any more from here on, but is gone only when the kernel lets it: nobody waits for
     /// that.
     pub fn kill(self) {
-        let Self { mut child, channel: _, bell: _, early: _ } = self;
+        let Self { mut child, channel: _, bell: _, holds: _, early: _ } = self;
         let _ = child.kill();
         // Without a thread to be had it stays a zombie, which harms nobody.
         let _ = std::thread::Builder::new().name("reaper".into()).spawn(move || child.wait());
@@ -231,9 +262,40 @@ impl Guard {
 
     /// Closes the channel and waits until the guard has released everything and ended.
     pub fn stop(self) {
-        let Self { mut child, channel, bell: _, early: _ } = self;
+        let Self { mut child, channel, bell: _, holds: _, early: _ } = self;
         drop(channel);
         let _ = child.wait();
+    }
+
+    /// What it says of holds decides what may be done about them without it.
+    fn heard(&mut self, report: &Report) {
+        match *report {
+            Report::Held { vip, until: _, leased_until } => {
+                if let Some(Some(shared)) = self.holds.get_mut(vip) {
+                    shared.answered(Time::from_nanos(leased_until));
+                }
+            }
+            Report::Released { vip } | Report::Expired { vip } | Report::Removed { vip } => {
+                self.forget_hold(vip);
+            }
+            Report::Started
+            | Report::Refused { .. }
+            | Report::Link { .. }
+            | Report::Restored { .. }
+            | Report::Probed { .. }
+            | Report::Answered { .. }
+            | Report::Announced { .. }
+            | Report::Fence { .. }
+            | Report::Bound { .. }
+            | Report::Waiting
+            | Report::Trouble { .. } => {}
+        }
+    }
+
+    fn forget_hold(&mut self, vip: usize) {
+        if let Some(hold) = self.holds.get_mut(vip) {
+            *hold = None;
+        }
     }
 
     fn wait(&mut self) -> Result<Report, GuardError> {
@@ -258,11 +320,11 @@ impl Guard {
     }
 
     fn order(&self, order: &Order) -> Result<(), GuardError> {
-        self.order_with(order, None)
+        Self::send(&self.channel, order, None)
     }
 
-    fn order_with(&self, order: &Order, beside: Option<BorrowedFd<'_>>) -> Result<(), GuardError> {
-        match self.channel.send(order, beside) {
+    fn send(channel: &Channel, order: &Order, beside: Option<BorrowedFd<'_>>) -> Result<(), GuardError> {
+        match channel.send(order, beside) {
             Ok(()) => Ok(()),
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>

@@ -2,7 +2,8 @@
 //! sockets.
 //!
 //! One message a packet, in order, no answer to an order but where it says so. A socket that is to be bound
-//! travels as a file descriptor beside its order: it is the daemon's own, and stays so. So does the bell.
+//! travels as a file descriptor beside its order: it is the daemon's own, and stays so. So do the bell, and the ends of
+//! holds.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -20,7 +21,8 @@ pub(super) enum Order {
     Start(Start),
     /// Whom to tell when the daemon is dead.
     Peers(Vec<SocketAddr>),
-    /// Hold a VIP up to `until` (nanoseconds of the monotonic clock). Answered by `Held`.
+    /// Hold a VIP up to `until` (nanoseconds of the monotonic clock). Answered by `Held`. Beside it may travel the
+    /// hold's end, which the daemon puts off from then on.
     Hold { vip: usize, until: u64, term: u32 },
     /// Remove a VIP's addresses. Answered by `Released`.
     Release { vip: usize },
@@ -93,12 +95,14 @@ pub enum Report {
         /// Its own address.
         mac: [u8; 6],
     },
-    /// The kernel has the addresses; the guard lets go at `until` unless it is told again.
+    /// The kernel has the addresses; the guard lets go at `until` unless it is told again, or that is put off.
     Held {
         /// Index of the VIP.
         vip: usize,
         /// Nanoseconds of the monotonic clock.
         until: u64,
+        /// The same, of the moment up to which the kernel is sure to keep them: it isn't put off beyond that.
+        leased_until: u64,
     },
     /// The addresses are gone from the kernel, as asked.
     Released {

@@ -66,6 +66,8 @@ pub(super) struct Driver {
     pub(super) guard_again_at: Time,
     /// When the one that there is was started, if it isn't the first.
     pub(super) guard_begun_at: Option<Time>,
+    /// Holds that go on up to then without the guard's having been asked, which the core isn't told yet.
+    pub(super) goes_on: Vec<(usize, Time)>,
     /// Which VIPs a guard that is just starting goes on to hold.
     pub(super) inherits: Vec<bool>,
     pub(super) wards: Wards,
@@ -248,8 +250,12 @@ impl Driver {
     }
 
     fn carry_out_all(&mut self) {
-        while let Some(output) = self.core.poll_output() {
-            self.carry_out(output);
+        loop {
+            while let Some(output) = self.core.poll_output() {
+                self.carry_out(output);
+            }
+            let Some((vip, until)) = self.goes_on.pop() else { return };
+            self.core.handle(Input::Held { vip, until }, clock::now());
         }
     }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use chinthe::core::{Advertisement, Input, MemberId, Message, Output, Resignation, VipState};
+use chinthe::core::{Advertisement, Input, MemberId, Message, Output, Resignation, Time, VipState};
 
 use crate::guard::{Act, Order};
 use crate::machine::{mac, vip_id};
@@ -29,9 +29,37 @@ impl World {
         let Some(daemon) = &mut self.machines[index].daemon else { return };
         let outputs: Vec<Output> = std::iter::from_fn(|| daemon.core.poll_output()).collect();
         self.judge.outputs(self.now, index, outputs.len());
+        let mut goes_on = Vec::new();
         for output in outputs {
-            self.carry_out(index, output);
+            if let Output::Hold { vip, until, term } = output {
+                if self.goes_on(index, vip, until, term) {
+                    goes_on.push(Input::Held { vip, until });
+                }
+            } else {
+                self.carry_out(index, output);
+            }
         }
+        for held in goes_on {
+            self.handle(index, held);
+        }
+    }
+
+    /// Has a VIP held: by the kernel's timer, where that will do, or by the guard.
+    fn goes_on(&mut self, index: usize, vip: usize, until: Time, term: u32) -> bool {
+        let local = self.local(index);
+        let Some(daemon) = &mut self.machines[index].daemon else { return false };
+        let id = daemon.guard;
+        if daemon.may_go_on(vip, until, term, local) {
+            let guard = self.machines[index].guards.iter_mut().find(|g| Some(g.id) == id);
+            if guard.is_some_and(|guard| guard.put_off(vip, until, local)) {
+                return true;
+            }
+            if let Some(daemon) = &mut self.machines[index].daemon {
+                daemon.ask_to_hold(vip, term, local);
+            }
+        }
+        self.ask(index, Order::Hold { vip, until, term });
+        false
     }
 
     pub(crate) fn carry_out(&mut self, index: usize, output: Output) {
@@ -67,8 +95,14 @@ impl World {
             }
             Output::Probe { to } => self.tell(index, to, Message::Probe),
             Output::Send { to, message } => self.tell(index, to, message),
-            Output::Hold { vip, until, term } => self.ask(index, Order::Hold { vip, until, term }),
-            Output::Release { vip } => self.ask(index, Order::Release { vip }),
+            // Dealt with before it comes here.
+            Output::Hold { .. } => {}
+            Output::Release { vip } => {
+                if let Some(daemon) = &mut self.machines[index].daemon {
+                    daemon.forget_hold(vip);
+                }
+                self.ask(index, Order::Release { vip });
+            }
             Output::Announce { vip, anew } => self.order(index, Order::Announce { vip, anew }),
             Output::ProbeAddress { vip, mac } => self.ask(index, Order::Probe { vip, mac }),
             Output::ProbeBackend { service: _, backend } => self.probe_soon(index, backend),
@@ -202,7 +236,12 @@ impl World {
                 let wait = self.random.up_to(CHANNEL + KERNEL);
                 let at = (self.now + wait).max(self.machines[index].last_report_at);
                 self.machines[index].last_report_at = at;
-                self.at(at, Event::Report { machine: index, guard: id, report });
+                let guard = self.machines[index].guards.iter().find(|g| g.id == id);
+                let leased_until = match &report {
+                    Input::Held { vip, .. } => guard.and_then(|guard| guard.leased_until(*vip)),
+                    _of_no_hold => None,
+                };
+                self.at(at, Event::Report { machine: index, guard: id, report, leased_until });
             }
             Act::Resign(vip, term) => {
                 let resignation = Resignation { id: 0, vip: vip_id(vip), term, successor: None };

@@ -18,6 +18,8 @@ const GUARD_START: Duration = Duration::from_millis(900);
 const GUARD_AGAIN: Duration = Duration::from_secs(1);
 /// For so long a holder without a guard goes on.
 const SUCCESSION: Duration = Duration::from_secs(1);
+/// A guard that said so long ago that it holds a VIP is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(450);
 /// How long a stopping node waits for its successors' acknowledgements.
 pub(crate) const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -40,7 +42,10 @@ pub(crate) struct Daemon {
     guard_begun_at: Option<Time>,
     /// When there may be another one.
     guard_again_at: Time,
-    pub(crate) reports: VecDeque<Input>,
+    /// By VIP: what the guard was last asked for and has answered.
+    holds: Vec<Option<Shared>>,
+    /// With each hold, up to when it is leased.
+    pub(crate) reports: VecDeque<(Input, Option<Time>)>,
     pub(crate) datagrams: VecDeque<Datagram>,
     pub(crate) mail: VecDeque<Input>,
     pub(crate) gossip: Gossip,
@@ -51,6 +56,15 @@ pub(crate) struct Daemon {
     pub(crate) claims: Vec<(VipState, Time)>,
     /// When it went from stopped to running, or was started.
     pub(crate) running_since: Time,
+}
+
+/// A hold that goes on without the guard's being asked.
+#[derive(Debug, Clone, Copy)]
+struct Shared {
+    term: u32,
+    asked_at: Time,
+    /// `None` until it has answered.
+    leased_until: Option<Time>,
 }
 
 /// A socket's buffer holds no more.
@@ -70,6 +84,7 @@ impl Daemon {
             guard_due_at: None,
             guard_begun_at: None,
             guard_again_at: local,
+            holds: vec![None; vips],
             reports: VecDeque::new(),
             datagrams: VecDeque::new(),
             mail: VecDeque::new(),
@@ -92,8 +107,39 @@ impl Daemon {
     }
 
     /// It said something.
-    pub(crate) fn heard_guard(&mut self) {
+    pub(crate) fn heard_guard(&mut self, report: &Input, leased_until: Option<Time>) {
         self.guard_due_at = None;
+        match report {
+            Input::Held { vip, .. } => {
+                if let Some(shared) = &mut self.holds[*vip] {
+                    shared.leased_until = leased_until;
+                }
+            }
+            Input::Released { vip } | Input::LetGo { vip, .. } => self.holds[*vip] = None,
+            _of_no_hold => {}
+        }
+    }
+
+    /// A VIP is to be held: whether that can go on without a word to the guard, which is asked otherwise.
+    pub(crate) fn may_go_on(&mut self, vip: usize, until: Time, term: u32, local: Time) -> bool {
+        let lasts = |shared: &Shared| {
+            let leased = shared.leased_until.is_some_and(|leased| until <= leased);
+            leased && shared.term == term && local.since(shared.asked_at) < ASK_AGAIN
+        };
+        let goes_on = self.holds[vip].as_ref().is_some_and(lasts);
+        if !goes_on {
+            self.ask_to_hold(vip, term, local);
+        }
+        goes_on
+    }
+
+    pub(crate) fn ask_to_hold(&mut self, vip: usize, term: u32, local: Time) {
+        self.holds[vip] = Some(Shared { term, asked_at: local, leased_until: None });
+    }
+
+    /// A VIP is to be let go of.
+    pub(crate) fn forget_hold(&mut self, vip: usize) {
+        self.holds[vip] = None;
     }
 
     /// The daemon itself was late: the guard may have been, too.
@@ -110,6 +156,7 @@ impl Daemon {
     /// Gives its guard up. What that held is held on for a while, but not twice in a row.
     pub(crate) fn lose_guard(&mut self, local: Time) -> Vec<Input> {
         (self.guard, self.guard_lost, self.guard_due_at) = (None, false, None);
+        self.holds.fill(None);
         let at_once = self.guard_begun_at.is_none_or(|at| local.since(at) >= GUARD_AGAIN);
         self.guard_again_at = if at_once { local } else { local + GUARD_AGAIN };
         let elections = self.core.elections().iter().enumerate();

@@ -7,8 +7,10 @@ use chinthe::core::{Cause, Input, Mac, Time};
 
 use crate::kernel::LEASE;
 
-/// The lease is refreshed this often.
-const REFRESH: Duration = Duration::from_millis(500);
+/// The lease is refreshed this often,
+const REFRESH: Duration = Duration::from_millis(600);
+/// or so much sooner, along with whatever else wakes the guard.
+const EARLY: Duration = Duration::from_millis(250);
 /// No hold is acknowledged for longer than this since the kernel has refreshed the lease.
 const LEASED: Duration = LEASE.saturating_sub(Duration::from_millis(100));
 /// After a takeover or any doubt the VIP is announced at these times, then once a minute.
@@ -154,6 +156,17 @@ impl Guard {
         }
     }
 
+    /// Up to when the kernel is sure to have a VIP's address.
+    pub(crate) fn leased_until(&self, vip: usize) -> Option<Time> {
+        self.vips[vip].hold.as_ref().map(|hold| hold.leased_until)
+    }
+
+    /// The daemon puts a hold's end off, which the kernel keeps for both: whether it was still to come.
+    pub(crate) fn put_off(&mut self, vip: usize, until: Time, now: Time) -> bool {
+        let hold = self.vips[vip].hold.as_mut().filter(|hold| now < hold.until);
+        hold.map(|hold| hold.until = until).is_some()
+    }
+
     /// The kernel says that somebody has removed a VIP's address.
     pub(crate) fn hear_removed(&mut self, vip: usize) {
         self.vips[vip].removed = true;
@@ -183,7 +196,7 @@ impl Guard {
                 acts.extend([Act::Remove(vip), report, Act::Resign(vip, hold.term)]);
             }
         }
-        if now >= self.refresh_at {
+        if now + EARLY >= self.refresh_at {
             self.refresh_at = now + REFRESH;
             for (vip, known) in self.vips.iter_mut().enumerate() {
                 if let Some(hold) = &mut known.hold {

@@ -108,6 +108,8 @@ pub(crate) enum Event {
         machine: usize,
         guard: u64,
         report: Input,
+        /// With a hold, up to when the kernel is sure to have the address.
+        leased_until: Option<Time>,
     },
     /// From any other thread of the daemon: probes, checks, the proxy, operators.
     Mail {
@@ -347,14 +349,14 @@ impl World {
                 }
                 self.turn_guard(machine, guard);
             }
-            Event::Report { machine, guard, report } => {
+            Event::Report { machine, guard, report, leased_until } => {
                 if let Some(daemon) =
                     self.machines[machine].daemon.as_mut().filter(|d| d.guard == Some(guard))
                 {
                     // That a hold goes on is read with whatever comes next.
                     let waits = matches!(report, Input::Held { vip, .. }
                         if daemon.core.elections()[vip].hold_until().is_some());
-                    daemon.reports.push_back(report);
+                    daemon.reports.push_back((report, leased_until));
                     if !waits {
                         self.turn_daemon(machine);
                     }
@@ -543,8 +545,8 @@ impl World {
             self.with(index, |d| d.watch_guard_afresh(local));
             self.handle(index, Input::Stalled);
         }
-        while let Some(report) = self.with(index, |d| d.reports.pop_front()) {
-            self.with(index, Daemon::heard_guard);
+        while let Some((report, leased_until)) = self.with(index, |d| d.reports.pop_front()) {
+            self.with(index, |d| d.heard_guard(&report, leased_until));
             self.handle(index, report);
         }
         while let Some(datagram) = self.with(index, |d| d.datagrams.pop_front()) {

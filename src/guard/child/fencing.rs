@@ -143,11 +143,9 @@ impl Guard {
     fn fenced(&self, vip: usize, now: Time, taken: Option<Duration>) -> Fenced {
         let known = &self.vips[vip];
         let interface = &self.interfaces[known.interface];
-        let held = known.hold.as_ref().filter(|hold| now < hold.until).map(|hold| {
-            // As long as it would be had beacons kept it open: a little longer than the hold.
-            let left = hold.until.since(now);
-            left + (left / 8).max(Duration::from_millis(10))
-        });
+        let left = known.hold.as_ref().map(|hold| hold.left(now)).filter(|left| !left.is_zero());
+        // As long as it would be had beacons kept it open: a little longer than the hold.
+        let held = left.map(|left| left + (left / 8).max(Duration::from_millis(10)));
         let held = held.zip(self.fence.as_ref()).map(|(left, fence)| left.min(fence.timeout()));
         Fenced {
             addresses: known.addresses.clone(),

@@ -1,11 +1,16 @@
 //! Holds VIPs and lets go of them: at an order, at a hold's end, and when the daemon is dead.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::Guard;
 use crate::core::{Message, Resignation, Time, VipId};
+use crate::guard::channel::awaitable;
 use crate::guard::clock::now;
+use crate::guard::end::End;
 use crate::guard::held::{Hold, Vip};
 use crate::guard::protocol::Report;
 use crate::wire::message;
@@ -20,13 +25,18 @@ const SIGN_OF_LIFE: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_millis(20);
 
 impl Guard {
-    pub(super) async fn hold(&mut self, vip: usize, until: Time, term: u32) {
+    /// `end` is the daemon's handle on what is held from now on.
+    pub(super) async fn hold(&mut self, vip: usize, until: Time, term: u32, end: Option<OwnedFd>) {
+        // Without it the daemon has to say each time that the hold goes on, and does.
+        let end = end.and_then(|end| awaitable(End::from_other_side(end)).ok());
         if let Some(hold) = &mut self.vips[vip].hold {
+            let now = now();
             // An order that was late itself doesn't extend what has ended.
-            if now() < hold.until {
+            if !hold.left(now).is_zero() {
                 // No further than the kernel has acknowledged: nothing is said to be held beyond it.
-                let until = hold.extend(until, term);
-                self.report_in_time(&Report::Held { vip, until: until.as_nanos() });
+                hold.extend(until, term, end, now);
+                let report = hold.report(vip, now);
+                self.report_in_time(&report);
             }
             return;
         }
@@ -46,10 +56,11 @@ impl Guard {
             // The kernel took so long that the fence may have shut before the first beacon leaves.
             self.open_fence(vip).await;
         }
-        let hold = Hold::new(until, term, opened_at, now());
-        let until = hold.until;
+        let mut hold = Hold::new(until, term, opened_at, now());
+        hold.extend(until, term, end, now());
+        let report = hold.report(vip, now());
         self.vips[vip].hold = Some(hold);
-        self.report(&Report::Held { vip, until: until.as_nanos() });
+        self.report(&report);
         self.announce();
     }
 
@@ -58,7 +69,7 @@ impl Guard {
         let leased_at = now();
         if leased_at < until && self.add(vip).await {
             let hold = Hold::new(until, term, leased_at, now());
-            self.report(&Report::Held { vip, until: hold.until.as_nanos() });
+            self.report(&hold.report(vip, now()));
             self.vips[vip].hold = Some(hold);
         } else if self.let_go(vip).await {
             self.report(&Report::Expired { vip });
@@ -114,7 +125,7 @@ impl Guard {
     pub(super) async fn expire(&mut self) {
         let now = now();
         for vip in 0..self.vips.len() {
-            if self.vips[vip].hold.as_ref().is_some_and(|hold| now >= hold.until) {
+            if self.vips[vip].hold.as_ref().is_some_and(|hold| hold.left(now).is_zero()) {
                 self.expire_one(vip).await;
             }
         }
@@ -191,4 +202,15 @@ impl Guard {
             let _ = self.mouth.send_to(&sealed, peer);
         }
     }
+}
+
+/// Waits until the end of any hold has come.
+pub(super) async fn any_end(vips: &[Vip]) {
+    poll_fn(|context| {
+        let holds = vips.iter().filter_map(|vip| vip.hold.as_ref());
+        // All of them: each has to know whom to wake.
+        let ended = holds.filter(|hold| hold.poll_end(context).is_ready()).count();
+        if ended > 0 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }

@@ -18,7 +18,7 @@ impl Guard {
         for vip in 0..self.vips.len() {
             let now = now();
             let Some(hold) = &mut self.vips[vip].hold else { continue };
-            if now < hold.announcements.next_at() || now >= hold.until {
+            if now < hold.announcements.next_at() || hold.left(now).is_zero() {
                 continue;
             }
             let first = hold.announcements.made(now);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Driver;
 use super::telling::tell_of_backend;
-use crate::core::{Claimant, Mac, Member, MemberId, Message, Output};
+use crate::core::{Claimant, Mac, Member, MemberId, Message, Output, Time};
 use crate::guard::{Guard, GuardError, clock};
 use crate::proxy::{Route, Routes, Target};
 use crate::telemetry::{Channel, Direction, Event};
@@ -24,7 +24,7 @@ impl Driver {
             Output::Reply { to, advertisement } => self.send(to, &Message::Advertisement(advertisement)),
             Output::Probe { to } => self.send(to, &Message::Probe),
             Output::Send { to, message } => self.send(to, &message),
-            Output::Hold { vip, until, term } => self.ask(|guard| guard.hold(vip, until, term)),
+            Output::Hold { vip, until, term } => self.hold(vip, until, term),
             Output::Release { vip } => {
                 self.vips[vip].story.letting_go(clock::now());
                 self.ask(|guard| guard.release(vip));
@@ -76,14 +76,24 @@ impl Driver {
         }
     }
 
+    /// What goes on to be held without an order is told to the core as soon as all else is carried out.
+    fn hold(&mut self, vip: usize, until: Time, term: u32) {
+        let Some(guard) = &mut self.guard else { return };
+        match guard.hold(vip, until, term) {
+            Ok(true) => self.goes_on.push((vip, until)),
+            Ok(false) => self.guard_watch.asked(clock::now()),
+            Err(error) => self.lost_guard(&error),
+        }
+    }
+
     /// An order that is answered.
-    fn ask(&mut self, order: impl FnOnce(&Guard) -> Result<(), GuardError>) {
+    fn ask(&mut self, order: impl FnOnce(&mut Guard) -> Result<(), GuardError>) {
         self.guard_watch.asked(clock::now());
         self.order(order);
     }
 
-    fn order(&mut self, order: impl FnOnce(&Guard) -> Result<(), GuardError>) {
-        if let Some(guard) = &self.guard
+    fn order(&mut self, order: impl FnOnce(&mut Guard) -> Result<(), GuardError>) {
+        if let Some(guard) = &mut self.guard
             && let Err(error) = order(guard)
         {
             self.lost_guard(&error);

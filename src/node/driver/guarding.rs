@@ -10,8 +10,8 @@ use crate::telemetry::Event;
 /// A guard that can't be started is tried again after this.
 const GUARD_AGAIN: Duration = Duration::from_secs(1);
 
-/// For so long a holder without a guard goes on: the lease lasts longer, and was refreshed half a second ago at most
-/// when the guard fell silent.
+/// For so long a holder without a guard goes on: the lease lasts longer, and was refreshed a little more than half a
+/// second ago at most when the guard fell silent.
 const SUCCESSION: Duration = Duration::from_secs(1);
 
 impl Driver {
@@ -30,7 +30,7 @@ impl Driver {
     fn heard_guard(&mut self, report: Report) {
         self.guard_watch.answered();
         match report {
-            Report::Held { vip, until } => {
+            Report::Held { vip, until, leased_until: _ } => {
                 self.set_present(vip, true);
                 self.handle(Input::Held { vip, until: Time::from_nanos(until) });
             }
