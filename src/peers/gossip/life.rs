@@ -158,8 +158,14 @@ impl Life {
                 () = tokio::time::sleep_until(self.next_tick()) => self.tick().await,
                 () = node.sealed.stirred.notified() => {
                     self.greet();
-                    look_at.get_or_insert(self.next_look());
-                    Ok(())
+                    match self.next_look() {
+                        // Here and now: a timer would have it awake once more, a millisecond later.
+                        at if at <= Instant::now() => self.see(&mut look_at).await,
+                        at => {
+                            look_at.get_or_insert(at);
+                            Ok(())
+                        }
+                    }
                 }
                 () = node.desk.heard_somebody.notified() => {
                     self.meet();
@@ -169,12 +175,7 @@ impl Life {
                     write_at.get_or_insert(self.write_after);
                     Ok(())
                 }
-                () = reached(look_at) => {
-                    look_at = None;
-                    // One wake-up for both.
-                    let due = self.ticked_at.is_none_or(|at| at.elapsed() >= node.interval * 3 / 4);
-                    if due { self.tick().await } else { self.look().await }
-                }
+                () = reached(look_at) => self.see(&mut look_at).await,
                 () = reached(write_at) => {
                     write_at = None;
                     self.write().await
@@ -194,6 +195,14 @@ impl Life {
     fn next_tick(&self) -> Instant {
         let slack = if self.live.is_empty() { Duration::ZERO } else { self.node.interval / 2 };
         self.ticked_at.map_or_else(Instant::now, |at| at + self.node.interval + slack)
+    }
+
+    /// The look that was due at `look_at`, or is out of turn; along with a tick that isn't far, so that it takes one
+    /// wake-up for both.
+    async fn see(&mut self, look_at: &mut Option<Instant>) -> Result<(), End> {
+        *look_at = None;
+        let due = self.ticked_at.is_none_or(|at| at.elapsed() >= self.node.interval * 3 / 4);
+        if due { self.tick().await } else { self.look().await }
     }
 
     async fn tick(&mut self) -> Result<(), End> {
@@ -244,6 +253,8 @@ impl Life {
     }
 
     async fn tell_directory(&mut self, remembering: bool) {
+        // Whoever told this node may not have told the others.
+        self.node.sealed.has_news();
         let before = self.node.directory();
         let (mut directory, outside) =
             self.chitchat.0.with_chitchat(|chitchat| collapse(chitchat, &before)).await;
@@ -309,6 +320,7 @@ impl Life {
             return Err(End::Failed("somebody spoke in this node's name".into()));
         }
         self.written = values;
+        self.node.sealed.has_news();
         self.write_after = Instant::now() + WRITE;
         self.pushes = 0;
         self.push();
@@ -409,6 +421,7 @@ impl Life {
     }
 
     fn say(&self, to: SocketAddr) {
+        self.node.sealed.has_news_for(to);
         // It fails only when chitchat is dead, which is noticed elsewhere.
         let _ = self.chitchat.0.gossip(to);
     }

@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chitchat::transport::{RecvOutcome, SendOutcome, Socket, Transport};
@@ -20,6 +21,7 @@ use crate::wire::seal::{Envelope, MAX_DATAGRAM, OVERHEAD, Opened, Reject};
 
 use super::codec::{Codec, CodecError};
 use super::format;
+use super::supervisor::INTERVAL;
 use super::{Carrier, Dropped, News, Tell};
 
 /// A datagram and where it came from.
@@ -39,6 +41,8 @@ pub(super) struct Sealed {
     /// Something has been taken in: it is worth a look.
     pub(super) stirred: Notify,
     newcomers: Mutex<Vec<SocketAddr>>,
+    /// Whose exchanges with this node have just come to their end, and when: they know all that it does.
+    informed: Mutex<BTreeMap<SocketAddr, Instant>>,
     /// While leaving: how many last words each member has been sent.
     last_words: Mutex<Option<BTreeMap<SocketAddr, u32>>>,
 }
@@ -55,6 +59,12 @@ struct Traffic {
 
 /// How many newcomers wait to be greeted: the rest is found by the next tick.
 const NEWCOMERS: usize = 64;
+/// So many of those that have just begun an exchange aren't asked for another.
+const INFORMED: usize = 64;
+/// For so long: each two nodes exchange what they know once an interval, at the asking of one of them, and not twice.
+const UP_TO_DATE: Duration = INTERVAL.saturating_mul(3).checked_div(4).expect("not by zero");
+/// By the other one of two it is waited for up to its next turn.
+const UP_TO_DATE_BY_ANOTHER: Duration = INTERVAL.saturating_mul(5).checked_div(4).expect("not by zero");
 
 impl Sealed {
     pub(super) fn new(
@@ -73,6 +83,7 @@ impl Sealed {
             traffic: Traffic::default(),
             stirred: Notify::new(),
             newcomers: Mutex::new(Vec::new()),
+            informed: Mutex::default(),
             last_words: Mutex::new(None),
         }
     }
@@ -104,6 +115,32 @@ impl Sealed {
     /// Who has proven itself since the last time: what it said before was lost.
     pub(super) fn newcomers(&self) -> Vec<SocketAddr> {
         std::mem::take(&mut lock(&self.newcomers))
+    }
+
+    /// There is something to tell `to`, whatever it has heard.
+    pub(super) fn has_news_for(&self, to: SocketAddr) {
+        lock(&self.informed).remove(&to);
+    }
+
+    /// There is something to tell everybody.
+    pub(super) fn has_news(&self) {
+        lock(&self.informed).clear();
+    }
+
+    /// An exchange that `from` had begun is at its end.
+    fn has_informed(&self, from: SocketAddr) {
+        let mut informed = lock(&self.informed);
+        informed.retain(|_, at| at.elapsed() < UP_TO_DATE_BY_ANOTHER);
+        if informed.len() < INFORMED {
+            informed.insert(from, Instant::now());
+        }
+    }
+
+    /// Whether `to` knows all that the node at `me` does, or will have asked for it by that one's next turn. Of two that
+    /// have their turns together, the lower address asks.
+    fn is_informed(&self, me: SocketAddr, to: SocketAddr) -> bool {
+        let lasts = if to < me { UP_TO_DATE_BY_ANOTHER } else { UP_TO_DATE };
+        lock(&self.informed).get(&to).is_some_and(|at| at.elapsed() < lasts)
     }
 
     /// From now on the last words that go to `members` are counted.
@@ -207,6 +244,10 @@ impl Socket for SealedSocket {
         if to == self.address {
             return Ok(SendOutcome { num_bytes_sent: 0 });
         }
+        if matches!(message.message, ChitchatMessage::Syn { .. }) && self.sealed.is_informed(self.address, to)
+        {
+            return Ok(SendOutcome { num_bytes_sent: 0 });
+        }
         Ok(SendOutcome { num_bytes_sent: self.sealed.send(to, message) })
     }
 
@@ -224,6 +265,9 @@ impl Socket for SealedSocket {
                 let traffic = &self.sealed.traffic;
                 traffic.received.fetch_add(1, Ordering::Relaxed);
                 traffic.bytes_received.fetch_add(datagram.len() as u64, Ordering::Relaxed);
+                if matches!(envelope.message, ChitchatMessage::Ack { .. }) {
+                    self.sealed.has_informed(from_addr);
+                }
                 return Ok(RecvOutcome { from_addr, envelope, num_bytes_received: datagram.len() });
             }
             self.sealed.stirred.notify_one();

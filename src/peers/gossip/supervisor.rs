@@ -19,7 +19,7 @@ use super::{Carrier, Desk, Dropped, News, Order, Settings, Tell};
 
 /// How often a node talks to three others. What is new is told to everybody at once; the rounds find what was lost of
 /// it, and who is there.
-const INTERVAL: Duration = Duration::from_millis(500);
+pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Tells the time of day, in milliseconds since the epoch.
 pub(super) type WallClock = Box<dyn Fn() -> u64 + Send + Sync>;

@@ -67,6 +67,21 @@ async fn what_is_published_reaches_everybody_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_nodes_exchange_what_they_know_once_an_interval_and_not_at_the_asking_of_both() {
+    let network = Network::new();
+    let peers = members(&network, 2);
+    met(&peers).await;
+    // Until nobody remembers anybody any more who isn't there yet, and has to be told of everything.
+    sleep(Duration::from_secs(6)).await;
+    network.record();
+    sleep(Duration::from_secs(10)).await;
+    // Twenty exchanges of three datagrams each.
+    let sent = network.recorded();
+    assert!((57..=63).contains(&sent), "{sent}");
+    assert!(peers.iter().all(|peer| peer.live().len() == 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_published_by_somebody_just_met_is_known_long_before_it_counts_as_live() {
     let network = Network::new();
     let peers = members(&network, 2);

@@ -65,14 +65,21 @@ impl Pair {
 
     /// Bytes as a message.
     pub(super) fn decode(&mut self, bytes: &[u8]) -> Result<ChitchatEnvelope, CodecError> {
-        // Undecodable bytes make no sound. The end behind them does.
-        for part in [bytes, &self.end] {
-            self.ours.send(part).map_err(|_| CodecError::Broken)?;
-        }
+        self.say(bytes)?;
+        let mut ended = false;
         let mut found = None;
         let began = Instant::now();
         while began.elapsed() < LIMIT {
-            let next = self.unpack()?;
+            let next = match self.unpack()? {
+                Some(next) => next,
+                None => {
+                    // Undecodable bytes make no sound. The end behind them does.
+                    if !std::mem::replace(&mut ended, true) {
+                        self.say_end()?;
+                    }
+                    self.await_unpacked()?
+                }
+            };
             if next.from_addr != self.ours_at {
                 // Another program of this machine: its words don't count.
                 continue;
@@ -80,24 +87,33 @@ impl Pair {
             if next.envelope == end() {
                 return found.ok_or(CodecError::NotAMessage);
             }
+            if !ended {
+                return Ok(next.envelope);
+            }
             found = Some(next.envelope);
         }
         // It says so much that ours don't get through.
         Err(CodecError::Broken)
     }
 
-    /// What chitchat's socket makes of the next datagram that is a message.
-    fn unpack(&mut self) -> Result<RecvOutcome, CodecError> {
-        // What was sent on `lo` is there, and that there was something the last time is still on record.
-        let there = catch_unwind(AssertUnwindSafe(|| self.theirs.recv().now_or_never()));
-        match there.map_err(|_panicked| CodecError::Broken)? {
-            Some(next) => next.map_err(|_| CodecError::Broken),
-            None => self.await_unpacked(),
-        }
+    fn say(&self, bytes: &[u8]) -> Result<(), CodecError> {
+        self.ours.send(bytes).map(drop).map_err(|_| CodecError::Broken)
     }
 
-    /// The same when nothing is known to be there: the first time, and where the kernel leaves delivery for later or the
-    /// caller has done enough for now.
+    fn say_end(&self) -> Result<(), CodecError> {
+        self.say(&self.end)
+    }
+
+    /// What chitchat's socket makes of the next datagram that is a message, if it is known to be there.
+    fn unpack(&mut self) -> Result<Option<RecvOutcome>, CodecError> {
+        // What was sent on `lo` is there, and that there was something the last time is still on record.
+        let there = catch_unwind(AssertUnwindSafe(|| self.theirs.recv().now_or_never()));
+        let next = there.map_err(|_panicked| CodecError::Broken)?;
+        next.transpose().map_err(|_| CodecError::Broken)
+    }
+
+    /// The same when nothing is: the first time, behind what is no message, and where the kernel leaves delivery for later
+    /// or the caller has done enough for now.
     fn await_unpacked(&mut self) -> Result<RecvOutcome, CodecError> {
         let Self { runtime: Some(runtime), theirs, .. } = self else { return Err(CodecError::Broken) };
         let wait = || runtime.block_on(async { tokio::time::timeout(LIMIT, theirs.recv()).await });

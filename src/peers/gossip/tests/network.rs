@@ -70,6 +70,11 @@ impl Network {
         lock(&self.0).tape = Some(Vec::new());
     }
 
+    /// How many datagrams have been sent since the recording began, which goes on.
+    pub(super) fn recorded(&self) -> usize {
+        lock(&self.0).tape.as_ref().map_or(0, Vec::len)
+    }
+
     /// What `number` has been sent since the recording began.
     pub(super) fn recorded_to(&self, number: u8) -> Vec<Vec<u8>> {
         let tape = lock(&self.0).tape.take().unwrap_or_default();
