@@ -114,6 +114,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let proxy = Arc::clone(&driver.proxy);
     let vips: Vec<IpAddr> =
         driver.config.vips.iter().flat_map(|vip| &vip.addresses).map(|address| address.ip).collect();
+    scheduling::keep_freed_memory();
     if let Err(error) = scheduling::lock_memory() {
         tracing::debug!(%error, "memory isn't locked");
     }

@@ -61,6 +61,7 @@ pub(super) fn main(socket: OwnedFd) -> ExitCode {
     // Both are welcome, and neither is needed.
     let _ = scheduling::raise(scheduling::GUARD);
     let _ = scheduling::lock_memory();
+    scheduling::keep_freed_memory();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
