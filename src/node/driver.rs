@@ -50,7 +50,7 @@ const PORTION: usize = 256;
 const LATE: Duration = Duration::from_millis(15);
 /// What was ready when the wait ended may not be all, so much later: the wait itself looks once more at its end.
 const STALE: Duration = Duration::from_millis(1);
-/// How often it is looked whether there is anything new to show.
+/// Not more often than this, or than every tenth of an interval, is it looked whether there is anything new to show.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How often the same is shown again: what depends on time alone, in case that the rest has missed anything.
 const PUBLISH_AGAIN: Duration = Duration::from_secs(1);
@@ -117,11 +117,12 @@ pub(super) struct Driver {
 struct Ready {
     mailbox: bool,
     guard: bool,
-    peers: bool,
+    advertisements: bool,
+    beacons: bool,
 }
 
 impl Ready {
-    const ALL: Self = Self { mailbox: true, guard: true, peers: true };
+    const ALL: Self = Self { mailbox: true, guard: true, advertisements: true, beacons: true };
 }
 
 /// What the driver knows of a VIP besides the core.
@@ -180,13 +181,13 @@ impl Driver {
                 self.guard_watch.start_afresh(now);
                 self.handle(Input::Stalled);
             }
-            // What can wait is read with whatever comes first, and before it is asked again.
-            if ready.guard || self.guard_watch.deadline().is_some() || now >= deadline {
+            // What can wait, the answer to an order, is read with whatever comes first, and before it is asked again.
+            if ready.guard || self.guard_watch.deadline().is_some() {
                 self.read_guard(ready.guard);
             }
             self.count_connections();
-            if ready.peers {
-                self.read_peers();
+            if ready.advertisements || ready.beacons {
+                self.read_peers(ready.beacons);
             }
             self.read_mailbox(ready.mailbox);
             // What has become due since is dealt with next, behind whatever else has come.
@@ -209,7 +210,9 @@ impl Driver {
 
     fn deadline(&self) -> Time {
         let now = clock::now();
-        let mut deadline = self.core.next_deadline(now).min(self.looked_at + self.core.interval());
+        // A little later than the next advertisement, which has it awake anyway.
+        let look_at = self.looked_at + self.core.interval() * 11 / 10;
+        let mut deadline = self.core.next_deadline(now).min(look_at);
         if self.guard.is_none() {
             deadline = deadline.min(self.guard_again_at);
         } else if let Some(due) = self.guard_watch.deadline() {
@@ -222,7 +225,9 @@ impl Driver {
         let mut polled = vec![PollFd::new(&self.mailbox, PollFlags::IN)];
         polled.extend(self.guard.iter().flat_map(Guard::polled));
         let peers = polled.len();
-        polled.extend(self.peers.sockets().map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)));
+        let peer = |socket| PollFd::from_borrowed_fd(socket, PollFlags::IN);
+        polled.push(peer(self.peers.advertisements()));
+        polled.extend(self.peers.beacons().map(peer));
         let left = deadline.since(clock::now());
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
         if poll(&mut polled, Some(&timeout)).is_err() {
@@ -233,7 +238,8 @@ impl Driver {
         Ready {
             mailbox: ready(&polled[..1]),
             guard: ready(&polled[1..peers]),
-            peers: ready(&polled[peers..]),
+            advertisements: ready(&polled[peers..=peers]),
+            beacons: ready(&polled[peers + 1..]),
         }
     }
 
@@ -274,10 +280,11 @@ impl Driver {
         }
     }
 
-    fn read_peers(&mut self) {
+    /// Of their beacons, too, where there may be `beacons`.
+    fn read_peers(&mut self, beacons: bool) {
         for _ in 0..PORTION {
             let told = self.peers.told();
-            match self.peers.receive(clock::now()) {
+            match self.peers.receive(clock::now(), beacons) {
                 None => return,
                 Some(peers::Received::Input(channel, input)) => {
                     self.metrics.message(counted(channel), Direction::In);
@@ -408,7 +415,7 @@ impl Driver {
     /// there is nothing new.
     fn publish(&mut self) {
         let now = clock::now();
-        if !self.news && now.since(self.looked_at) < LOOK_AGAIN.min(self.core.interval()) {
+        if !self.news && now.since(self.looked_at) < LOOK_AGAIN.min(self.core.interval() / 10) {
             return;
         }
         self.looked_at = now;

@@ -161,7 +161,8 @@ impl Peers {
     /// Tells everybody; over the VIPs' interfaces too when this node holds any. How many datagrams that were,
     /// by channel.
     pub fn advertise(&mut self, advertisement: Advertisement, holder: bool) -> (u64, u64) {
-        // The beacon goes first: it is what a holder's own kernel, too, takes for a sign of life.
+        // The beacon goes first: it is what a holder's own kernel, too, takes for a sign of life. And it wakes the others,
+        // who find the rest there by then.
         let beacons = if holder {
             let beacon = Advertisement { beat: None, ..advertisement.clone() };
             let body = message::encode(&Message::Advertisement(beacon));
@@ -182,8 +183,8 @@ impl Peers {
         self.advertisements.send(&sealed, SocketAddr::new(to, PORT));
     }
 
-    /// The next thing that came in; `None` when there is nothing for now.
-    pub fn receive(&mut self, now: Time) -> Option<Received> {
+    /// The next thing that came in; `None` when there is nothing for now. By multicast only where there may be `beacons`.
+    pub fn receive(&mut self, now: Time, beacons: bool) -> Option<Received> {
         if let Some((datagram, from)) = self.advertisements.receive() {
             if datagram.get(2) == Some(&Channel::Gossip.code()) {
                 return Some(Received::Gossip(datagram.to_vec(), from));
@@ -199,7 +200,7 @@ impl Peers {
             let opened = envelope.open(datagram, now);
             return Some(self.opened(channel, opened, from, now));
         }
-        let (datagram, from) = self.beacons.receive()?;
+        let (datagram, from) = if beacons { self.beacons.receive()? } else { return None };
         let opened = self.beacon_envelope.open(datagram, now);
         Some(match opened {
             // A boot id is proven by unicast, and holds for both.
@@ -213,9 +214,14 @@ impl Peers {
         self.advertisements.try_clone()
     }
 
-    /// The sockets to wait for.
-    pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::once(self.advertisements.socket()).chain(self.beacons.sockets())
+    /// What to wait for, by unicast.
+    pub fn advertisements(&self) -> BorrowedFd<'_> {
+        self.advertisements.socket()
+    }
+
+    /// And by multicast.
+    pub fn beacons(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.beacons.sockets()
     }
 
     fn opened(

@@ -44,10 +44,10 @@ fn advertisement(name: &str, guard: u8) -> Advertisement {
 /// Waits for the next thing that comes in.
 fn next(peers: &mut Peers) -> Received {
     loop {
-        if let Some(received) = peers.receive(NOW) {
+        if let Some(received) = peers.receive(NOW, true) {
             return received;
         }
-        let sockets: Vec<_> = peers.sockets().collect();
+        let sockets: Vec<_> = std::iter::once(peers.advertisements()).chain(peers.beacons()).collect();
         let mut ready: Vec<_> = sockets.iter().map(|s| PollFd::new(s, PollFlags::IN)).collect();
         let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
         assert!(poll(&mut ready, Some(&patience)).expect("poll") > 0, "nothing came in");
