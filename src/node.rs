@@ -333,6 +333,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         guard_begun_at: None,
         inherits: Vec::new(),
         goes_on: Vec::new(),
+        gathers_until: clock::now(),
         worker_watch: watchdog::WorkerWatch::default(),
         workers_turn: true,
         published_at: clock::now(),

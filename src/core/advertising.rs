@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::contract::Output;
 use super::election::{Election, hold_time};
+use super::member::Member;
 use super::message::Advertisement;
 use super::time::Time;
 use super::transition::VipState;
@@ -42,6 +43,19 @@ impl Core {
     fn follows(&self, now: Time) -> bool {
         let lately = self.holder_heard_at.is_some_and(|at| now.since(at) < self.interval * 3 / 2);
         lately && self.cadence == self.interval && self.elections.iter().all(Election::is_quiet)
+    }
+
+    /// Whether this node holds something, others speak right behind its advertisement, and nothing is under way that
+    /// can't wait until they have.
+    pub fn is_answered_soon(&self, now: Time) -> bool {
+        let steady = |election: &Election| election.is_quiet() || election.is_holding();
+        // Whoever holds anything itself has a beat of its own.
+        let follows = |member: &Member| member.latest().vips.iter().all(|vip| vip.state != VipState::Active);
+        let followers = self.members.fresh(now).filter(|(_, member)| follows(member)).count();
+        !self.leaving
+            && self.elections.iter().any(Election::is_holding)
+            && self.elections.iter().all(steady)
+            && (1..=self.settings.crowd).contains(&followers)
     }
 
     pub(super) fn advertise_if_due(&mut self, now: Time) {
@@ -269,6 +283,23 @@ mod tests {
             backup.others.clear();
             backup.listen_for_a_second();
             assert_eq!(backup.said[0].0.since(last), INTERVAL * 11 / 10);
+        }
+    }
+
+    #[test]
+    fn a_holder_is_answered_soon_by_a_few_that_follow_it_unless_it_hands_over() {
+        for (others, answered) in [(1, true), (2, true), (10, true), (11, false)] {
+            let mut node = Backup::among(others);
+            (0..3).for_each(|_| node.listen_for_a_second());
+            assert!(!node.core.is_answered_soon(node.now), "it holds nothing");
+            let resignation = Resignation { id: 1, vip: VIP, term: 1, successor: Some(MemberId(999)) };
+            node.tell(HOLDER, Message::Resignation(resignation));
+            node.holder = false;
+            node.listen_for_a_second();
+            assert_eq!(node.core.elections()[0].state(), VipState::Active);
+            assert_eq!(node.core.is_answered_soon(node.now), answered, "by {others}");
+            node.handle(Input::Shutdown);
+            assert!(!node.core.is_answered_soon(node.now), "it hands over");
         }
     }
 

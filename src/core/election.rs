@@ -307,6 +307,11 @@ impl Election {
         }
     }
 
+    /// Whether this node holds the VIP, and goes on to.
+    pub(super) fn is_holding(&self) -> bool {
+        matches!(&self.state, State::Active(Hold::Holding { .. }))
+    }
+
     fn suspects(&self) -> bool {
         matches!(&self.state, State::Backup(Watch::Suspecting(suspicion)) if suspicion.holder().is_some())
     }

@@ -52,6 +52,11 @@ const LATE: Duration = Duration::from_millis(15);
 const STALE: Duration = Duration::from_millis(1);
 /// Not more often than this, or than every tenth of an interval, is it looked whether there is anything new to show.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// What the others say in answer to an advertisement is read together, so much later: a local network's round trip takes
+/// less.
+const GATHERING: Duration = Duration::from_millis(1);
+/// Where advertisements are closer together, nothing waits.
+const GATHERED: Duration = Duration::from_millis(100);
 /// How often the same is shown again: what depends on time alone, in case that the rest has missed anything.
 const PUBLISH_AGAIN: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for its successors' acknowledgements.
@@ -68,6 +73,8 @@ pub(super) struct Driver {
     pub(super) guard_begun_at: Option<Time>,
     /// Holds that go on up to then without the guard's having been asked, which the core isn't told yet.
     pub(super) goes_on: Vec<(usize, Time)>,
+    /// What the peers say is read no sooner than this, where they are about to answer.
+    pub(super) gathers_until: Time,
     /// Which VIPs a guard that is just starting goes on to hold.
     pub(super) inherits: Vec<bool>,
     pub(super) wards: Wards,
@@ -222,24 +229,30 @@ impl Driver {
     }
 
     fn wait(&self, deadline: Time) -> Ready {
+        let now = clock::now();
+        let gathers = now < self.gathers_until && self.core.is_answered_soon(now);
+        let deadline = if gathers { deadline.min(self.gathers_until) } else { deadline };
         let mut polled = vec![PollFd::new(&self.mailbox, PollFlags::IN)];
         polled.extend(self.guard.iter().flat_map(Guard::polled));
         let peers = polled.len();
-        let peer = |socket| PollFd::from_borrowed_fd(socket, PollFlags::IN);
+        // None of them is waited for while they gather.
+        let wanted = if gathers { PollFlags::empty() } else { PollFlags::IN };
+        let peer = |socket| PollFd::from_borrowed_fd(socket, wanted);
         polled.push(peer(self.peers.advertisements()));
         polled.extend(self.peers.beacons().map(peer));
-        let left = deadline.since(clock::now());
+        let left = deadline.since(now);
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
         if poll(&mut polled, Some(&timeout)).is_err() {
             // An interrupted wait is a short one.
             return Ready::ALL;
         }
         let ready = |some: &[PollFd<'_>]| some.iter().any(|fd| !fd.revents().is_empty());
+        let gathered = gathers && clock::now() >= deadline;
         Ready {
             mailbox: ready(&polled[..1]),
             guard: ready(&polled[1..peers]),
-            advertisements: ready(&polled[peers..=peers]),
-            beacons: ready(&polled[peers + 1..]),
+            advertisements: gathered || ready(&polled[peers..=peers]),
+            beacons: gathered || ready(&polled[peers + 1..]),
         }
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::Driver;
 use super::telling::tell_of_backend;
+use super::{Driver, GATHERED, GATHERING};
 use crate::core::{Claimant, Mac, Member, MemberId, Message, Output, Time};
 use crate::guard::{Guard, GuardError, clock};
 use crate::proxy::{Route, Routes, Target};
@@ -18,6 +18,7 @@ impl Driver {
                 let beacon = self.core.may_beacon(clock::now());
                 let (sent, beacons) = self.peers.advertise(advertisement, beacon);
                 self.rhythm.beat();
+                self.gather();
                 self.metrics.messages(Channel::Advertisement, Direction::Out, sent);
                 self.metrics.messages(Channel::Beacon, Direction::Out, beacons);
             }
@@ -73,6 +74,13 @@ impl Driver {
         if let Some(address) = self.core.members().get(to).map(Member::address) {
             self.peers.send(address, message);
             self.metrics.message(Channel::Advertisement, Direction::Out);
+        }
+    }
+
+    /// Lets the others' answers to an advertisement gather.
+    fn gather(&mut self) {
+        if self.core.interval() >= GATHERED {
+            self.gathers_until = clock::now() + GATHERING;
         }
     }
 

@@ -75,7 +75,7 @@ impl Pair {
                 None => {
                     // Undecodable bytes make no sound. The end behind them does.
                     if !std::mem::replace(&mut ended, true) {
-                        self.say_end()?;
+                        self.say(&self.end)?;
                     }
                     self.await_unpacked()?
                 }
@@ -98,10 +98,6 @@ impl Pair {
 
     fn say(&self, bytes: &[u8]) -> Result<(), CodecError> {
         self.ours.send(bytes).map(drop).map_err(|_| CodecError::Broken)
-    }
-
-    fn say_end(&self) -> Result<(), CodecError> {
-        self.say(&self.end)
     }
 
     /// What chitchat's socket makes of the next datagram that is a message, if it is known to be there.
