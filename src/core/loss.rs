@@ -10,11 +10,12 @@ const SHORT: u32 = 16;
 /// A longer gap is an outage, and says nothing of what gets lost otherwise.
 const OUTAGE: u64 = 16;
 /// Unanswered probes that are enough when nothing gets lost.
-const ENOUGH: u32 = 5;
+const ENOUGH: u32 = 10;
 /// No more than this, in a thousand, is believed: nobody would wait for ever.
 pub(super) const MOST: u32 = 500;
-/// Chance that all probes of a holder that is well, or their answers, get lost.
-const MISTAKE: f64 = 1e-8;
+/// Chance that all probes of a holder that is well, or their answers, get lost: what is known of the losses may come from
+/// before they began, or be too little by as much again.
+const MISTAKE: f64 = 1e-16;
 
 /// What has arrived of one member's beats.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -122,8 +123,8 @@ mod tests {
 
     #[test]
     fn patience_grows_with_the_losses_and_has_an_end() {
-        let counts = [(0, 5), (50, 5), (100, 6), (200, 10), (300, 14), (400, 21), (500, 33), (1000, 33)];
-        assert_eq!((enough(0, 1), enough(300, 1)), (5, 28));
+        let counts = [(0, 10), (50, 10), (100, 12), (200, 19), (300, 28), (400, 42), (500, 65), (1000, 65)];
+        assert_eq!((enough(0, 1), enough(300, 1)), (10, 55));
         for (loss, probes) in counts {
             assert_eq!(enough(loss, 2), probes, "{loss} of a thousand lost");
         }

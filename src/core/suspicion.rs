@@ -1,6 +1,6 @@
 //! Proof that a VIP is free: nobody speaks for it, and its address no longer answers.
 //!
-//! A burst of probes, sealed ones to the suspected holder and ARP requests for the address; every second one also
+//! A burst of probes, sealed ones to the suspected holder and ARP requests for the address; every fourth one also
 //! asks the other members whom they hear. Only probes that the guard has confirmed count, and it reads all answers
 //! before it confirms the next one: a guard that wasn't scheduled can't make an answer that did arrive count as
 //! silence. Losses ask for more probes, never for longer silence before the first.
@@ -18,7 +18,7 @@ use super::time::Time;
 /// So many times the longest run of unanswered probes that an answer ended isn't chance any more.
 const RUNS: u32 = 4;
 /// After this many probes without an outcome there is no hurry any more.
-const HURRIED: u32 = 100;
+const HURRIED: u32 = 200;
 /// The distance of probes that aren't in a hurry.
 const UNHURRIED_GAP: Duration = Duration::from_millis(20);
 /// Lets the candidate before this one say that it has taken the VIP.
@@ -97,7 +97,7 @@ pub(super) enum Step {
 
 /// The distance of probes that are in a hurry.
 pub(super) fn gap(interval: Duration) -> Duration {
-    Duration::from_millis(if interval <= SHORT_INTERVAL { 2 } else { 5 })
+    Duration::from_micros(if interval <= SHORT_INTERVAL { 1000 } else { 2500 })
 }
 
 impl Suspicion {
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_address_is_free_after_five_probes() {
+    fn a_silent_address_is_free_after_ten_probes() {
         assert_eq!(taken_after(0, |_| None, Some(MemberId(1))), Some(Duration::from_millis(25)));
     }
 
@@ -304,8 +304,8 @@ mod tests {
     #[test]
     fn an_address_that_its_holder_answers_for_is_never_taken() {
         assert_eq!(taken_from(0, |_| Some(true), true, Some(MemberId(1))), None);
-        // One answer in six is enough to know that it is there.
-        assert_eq!(taken_from(0, |n| (n % 5 == 4).then_some(true), true, Some(MemberId(1))), None);
+        // One answer in eleven is enough to know that it is there.
+        assert_eq!(taken_from(0, |n| (n % 10 == 9).then_some(true), true, Some(MemberId(1))), None);
     }
 
     #[test]
@@ -318,10 +318,10 @@ mod tests {
     fn losses_ask_for_more_probes_and_each_rank_waits_for_them() {
         let start = Time::from_nanos(1_000_000_000);
         for (holder, rank, loss, expected) in [
-            (Some(MemberId(1)), 0, 300, 14 * 5),
-            (Some(MemberId(1)), 1, 300, 14 * 5 + 14 * 5 + 10),
+            (Some(MemberId(1)), 0, 300, 28 * 2500),
+            (Some(MemberId(1)), 1, 300, (28 + 28) * 2500 + 10_000),
             // Only broadcasts ask for an address that nobody is known to hold.
-            (None, 0, 300, 28 * 5),
+            (None, 0, 300, 55 * 2500),
         ] {
             let patience = Patience { loss, doubt: false, rank };
             let mut suspicion = Suspicion::new(holder, Proof::Answers, INTERVAL, start);
@@ -333,7 +333,7 @@ mod tests {
                     Step::Wait => now = suspicion.deadline(patience),
                 }
             }
-            assert_eq!(now.since(start), Duration::from_millis(expected));
+            assert_eq!(now.since(start), Duration::from_micros(expected));
         }
     }
 
@@ -352,8 +352,8 @@ mod tests {
 
     #[test]
     fn the_moment_it_stops_answering_it_is_taken() {
-        let taken = taken_after(0, |n| (n < 10).then_some(true), Some(MemberId(1)));
-        assert_eq!(taken, Some(Duration::from_millis(9 * 5 + 25)));
+        let taken = taken_after(0, |n| (n < 21).then_some(true), Some(MemberId(1)));
+        assert_eq!(taken, Some(Duration::from_millis(20 * 5 / 2 + 25)));
     }
 
     #[test]
@@ -389,9 +389,9 @@ mod tests {
 
     #[test]
     fn losses_that_this_address_suffers_ask_for_more_probes() {
-        // Three in a row went unanswered before an answer came.
-        let taken = taken_after(0, |n| (n == 3).then_some(true), Some(MemberId(1)));
-        assert_eq!(taken, Some(Duration::from_millis((3 + 3 * 4) * 5)));
+        // Six in a row went unanswered before an answer came.
+        let taken = taken_after(0, |n| (n == 6).then_some(true), Some(MemberId(1)));
+        assert_eq!(taken, Some(Duration::from_millis((6 + 6 * 4) * 5 / 2)));
     }
 
     #[test]

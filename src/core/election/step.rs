@@ -175,7 +175,7 @@ impl Election {
         }
         out.outputs.extend(holder.map(|to| Output::Probe { to }));
         // Whoever comes later has heard the others' regular word by then.
-        if suspicion.asked() % 2 == 1 && self.rank(around) < ASKING_RANKS {
+        if suspicion.asked() % 4 == 1 && self.rank(around) < ASKING_RANKS {
             let others = Self::awaited(suspicion.silent_since(), around).filter(|id| Some(*id) != holder);
             out.outputs.extend(others.map(|to| Output::Probe { to }));
         }
