@@ -41,8 +41,8 @@ pub(super) struct Sealed {
     /// Something has been taken in: it is worth a look.
     pub(super) stirred: Notify,
     newcomers: Mutex<Vec<SocketAddr>>,
-    /// Whose exchanges with this node have just come to their end, and when: they know all that it does.
-    informed: Mutex<BTreeMap<SocketAddr, Instant>>,
+    /// The exchanges that others have begun of late, with nothing new since.
+    exchanges: Mutex<BTreeMap<SocketAddr, Exchange>>,
     /// While leaving: how many last words each member has been sent.
     last_words: Mutex<Option<BTreeMap<SocketAddr, u32>>>,
 }
@@ -59,8 +59,16 @@ struct Traffic {
 
 /// How many newcomers wait to be greeted: the rest is found by the next tick.
 const NEWCOMERS: usize = 64;
+/// What another node has begun.
+struct Exchange {
+    /// When it was answered.
+    at: Instant,
+    /// When this one or the one before it came to its end: the other node knew all that this one did.
+    informed_at: Option<Instant>,
+}
+
 /// So many of those that have just begun an exchange aren't asked for another.
-const INFORMED: usize = 64;
+const EXCHANGES: usize = 64;
 /// For so long: each two nodes exchange what they know once an interval, at the asking of one of them, and not twice.
 const UP_TO_DATE: Duration = INTERVAL.saturating_mul(3).checked_div(4).expect("not by zero");
 /// By the other one of two it is waited for up to its next turn.
@@ -83,7 +91,7 @@ impl Sealed {
             traffic: Traffic::default(),
             stirred: Notify::new(),
             newcomers: Mutex::new(Vec::new()),
-            informed: Mutex::default(),
+            exchanges: Mutex::default(),
             last_words: Mutex::new(None),
         }
     }
@@ -119,20 +127,28 @@ impl Sealed {
 
     /// There is something to tell `to`, whatever it has heard.
     pub(super) fn has_news_for(&self, to: SocketAddr) {
-        lock(&self.informed).remove(&to);
+        lock(&self.exchanges).remove(&to);
     }
 
     /// There is something to tell everybody.
     pub(super) fn has_news(&self) {
-        lock(&self.informed).clear();
+        lock(&self.exchanges).clear();
     }
 
-    /// An exchange that `from` had begun is at its end.
-    fn has_informed(&self, from: SocketAddr) {
-        let mut informed = lock(&self.informed);
-        informed.retain(|_, at| at.elapsed() < UP_TO_DATE_BY_ANOTHER);
-        if informed.len() < INFORMED {
-            informed.insert(from, Instant::now());
+    /// An exchange that `with` had begun is answered.
+    fn answers(&self, with: SocketAddr) {
+        let mut exchanges = lock(&self.exchanges);
+        exchanges.retain(|_, exchange| exchange.at.elapsed() < UP_TO_DATE_BY_ANOTHER);
+        if exchanges.len() < EXCHANGES {
+            let now = Instant::now();
+            exchanges.entry(with).or_insert(Exchange { at: now, informed_at: None }).at = now;
+        }
+    }
+
+    /// An exchange that `with` had begun is at its end. It counts unless there has been something new since it was answered.
+    fn ends(&self, with: SocketAddr) {
+        if let Some(exchange) = lock(&self.exchanges).get_mut(&with) {
+            exchange.informed_at = Some(Instant::now());
         }
     }
 
@@ -140,7 +156,8 @@ impl Sealed {
     /// have their turns together, the lower address asks.
     fn is_informed(&self, me: SocketAddr, to: SocketAddr) -> bool {
         let lasts = if to < me { UP_TO_DATE_BY_ANOTHER } else { UP_TO_DATE };
-        lock(&self.informed).get(&to).is_some_and(|at| at.elapsed() < lasts)
+        let exchanges = lock(&self.exchanges);
+        exchanges.get(&to).and_then(|exchange| exchange.informed_at).is_some_and(|at| at.elapsed() < lasts)
     }
 
     /// From now on the last words that go to `members` are counted.
@@ -244,9 +261,12 @@ impl Socket for SealedSocket {
         if to == self.address {
             return Ok(SendOutcome { num_bytes_sent: 0 });
         }
-        if matches!(message.message, ChitchatMessage::Syn { .. }) && self.sealed.is_informed(self.address, to)
-        {
-            return Ok(SendOutcome { num_bytes_sent: 0 });
+        match message.message {
+            ChitchatMessage::Syn { .. } if self.sealed.is_informed(self.address, to) => {
+                return Ok(SendOutcome { num_bytes_sent: 0 });
+            }
+            ChitchatMessage::SynAck { .. } => self.sealed.answers(to),
+            ChitchatMessage::Syn { .. } | ChitchatMessage::Ack { .. } | ChitchatMessage::BadCluster => {}
         }
         Ok(SendOutcome { num_bytes_sent: self.sealed.send(to, message) })
     }
@@ -266,7 +286,7 @@ impl Socket for SealedSocket {
                 traffic.received.fetch_add(1, Ordering::Relaxed);
                 traffic.bytes_received.fetch_add(datagram.len() as u64, Ordering::Relaxed);
                 if matches!(envelope.message, ChitchatMessage::Ack { .. }) {
-                    self.sealed.has_informed(from_addr);
+                    self.sealed.ends(from_addr);
                 }
                 return Ok(RecvOutcome { from_addr, envelope, num_bytes_received: datagram.len() });
             }

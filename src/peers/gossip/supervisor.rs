@@ -17,7 +17,7 @@ use super::sealed::{Datagram, Sealed, lock};
 use super::seeds::Seeds;
 use super::{Carrier, Desk, Dropped, News, Order, Settings, Tell};
 
-/// How often a node talks to three others. What is new is told to everybody at once; the rounds find what was lost of
+/// How often a node talks to three others, but for those that have just talked to it. What is new is told to everybody at once; the rounds find what was lost of
 /// it, and who is there.
 pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 
