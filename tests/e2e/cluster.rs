@@ -25,7 +25,7 @@ const FOUND: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Messages that a node of three hears of the two others until it has long given up whoever it doesn't hear.
-const ROUNDS: f64 = 100.0;
+const ROUNDS: f64 = 50.0;
 
 /// The one file of a cluster whose nodes say by `--node` who they are; ha1 comes first, then ha2.
 pub(crate) fn file(seeds: &[&str], probe_interval: &str, more: &str) -> String {
