@@ -15,11 +15,12 @@ mod table;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::core::Time;
 
@@ -47,6 +48,8 @@ pub(super) struct Fence {
     /// The thread's netlink port.
     port: u32,
     news: AsyncFd<News>,
+    /// The thread couldn't carry something out, or has found the fence shut.
+    refused: Arc<Notify>,
     /// The interfaces that it is on, by their index.
     covered: BTreeMap<u32, String>,
     state: State,
@@ -79,7 +82,10 @@ impl Fence {
         let socket = Requests::open()?;
         let port = socket.port();
         let (requests, jobs) = sync_channel(DEPTH);
-        std::thread::Builder::new().name("fence".into()).spawn(move || carry_out(&socket, &jobs))?;
+        let refused = Arc::new(Notify::new());
+        let bell = Arc::clone(&refused);
+        let work = move || carry_out(&socket, &jobs, &bell);
+        std::thread::Builder::new().name("fence".into()).spawn(work)?;
         let news = awaitable(News::open()?)?;
         let state = State::Off { reason: "not put up yet".into(), again_at: Some(now) };
         Ok(Self {
@@ -87,6 +93,7 @@ impl Fence {
             requests,
             port,
             news,
+            refused,
             covered: BTreeMap::new(),
             state,
             losses: Vec::new(),
@@ -203,10 +210,16 @@ impl Fence {
         self.ask(table::remove()).await
     }
 
-    /// Waits until others have changed something of the kernel's rules.
+    /// Waits until others have changed something of the kernel's rules, or something has been refused, or was found shut:
+    /// that it is open is told by whatever comes next.
     pub(super) async fn news(&self) {
-        if let Ok(mut ready) = self.news.readable().await {
-            ready.clear_ready();
+        tokio::select! {
+            ready = self.news.readable() => {
+                if let Ok(mut ready) = ready {
+                    ready.clear_ready();
+                }
+            }
+            () = self.refused.notified() => {}
         }
     }
 
@@ -242,12 +255,17 @@ impl Fence {
 }
 
 /// The thread that carries changes out, until nobody can ask for any.
-fn carry_out(socket: &Requests, jobs: &Receiver<Job>) {
+fn carry_out(socket: &Requests, jobs: &Receiver<Job>, refused: &Notify) {
     // Like the guard itself: a VIP is silent until the fence is open.
     let _ = scheduling::raise(scheduling::GUARD);
     while let Ok(Job { request, done }) = jobs.recv() {
+        let result = socket.carry_out(&request);
+        let failed = result.is_err();
         // Whoever doesn't wait isn't told.
-        let _ = done.send(socket.carry_out(&request));
+        let _ = done.send(result);
+        if failed {
+            refused.notify_one();
+        }
     }
 }
 
