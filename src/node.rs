@@ -101,6 +101,7 @@ impl RunError {
 
 /// Runs the daemon until it is told to stop. To be called before any other thread runs.
 pub fn run(options: &RunOptions) -> Result<(), RunError> {
+    scheduling::keep_freed_memory();
     let mut log = log::start(options.log, LevelFilter::INFO).map_err(|e| RunError::new(2, &e, e.hint()))?;
     let prepared = start::prepare(&options.config, options.node.as_deref())?;
     let (name, tracing) = (prepared.identity.name.clone(), prepared.tracing.clone());
@@ -114,7 +115,6 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let proxy = Arc::clone(&driver.proxy);
     let vips: Vec<IpAddr> =
         driver.config.vips.iter().flat_map(|vip| &vip.addresses).map(|address| address.ip).collect();
-    scheduling::keep_freed_memory();
     if let Err(error) = scheduling::lock_memory() {
         tracing::debug!(%error, "memory isn't locked");
     }
@@ -333,6 +333,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         guard_begun_at: None,
         inherits: Vec::new(),
         goes_on: Vec::new(),
+        has_advertised: false,
         gathers_until: clock::now(),
         worker_watch: watchdog::WorkerWatch::default(),
         workers_turn: true,

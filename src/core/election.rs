@@ -452,8 +452,8 @@ pub enum Claimant {
     Member(MemberId),
 }
 
-/// No hold is asked for longer: a guard that hangs has refreshed the kernel's lease of 2 s up to 500 ms before, and a
-/// node doesn't claim what its kernel may have given up.
+/// No hold is asked for longer: a guard that hangs has refreshed the kernel's lease of 2 s up to 600 ms before, and a
+/// node doesn't claim what its kernel may have given up. Less an eighth, as all holds are, it fits.
 pub(super) const LONGEST_HOLD: Duration = Duration::from_millis(1600);
 
 /// For how long a hold is asked for: three intervals less a margin, so that a daemon that hangs is without

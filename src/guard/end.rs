@@ -45,8 +45,13 @@ impl End {
             return Ok(true);
         }
         // What is over stays over, and whoever sleeps on it is woken again.
-        self.set(Time::from_nanos(1))?;
+        self.come()?;
         Ok(false)
+    }
+
+    /// It has come, from now on.
+    pub(super) fn come(&self) -> io::Result<()> {
+        self.set(Time::from_nanos(1))
     }
 
     /// How long there is to it; nothing once it has come.
@@ -84,30 +89,39 @@ pub(super) struct Shared {
     term: u32,
     /// When the guard was last asked to hold it.
     asked_at: Time,
-    /// What it has answered: up to when the kernel keeps the addresses, whatever becomes of the guard.
+    /// Whether it has answered that.
+    answered: bool,
+    /// Up to when the kernel keeps the addresses, whatever becomes of the guard, by what that said last.
     leased_until: Option<Time>,
 }
 
 impl Shared {
     /// That the guard is asked for at `now`.
     pub(super) fn new(end: End, term: u32, now: Time) -> Self {
-        Self { end, term, asked_at: now, leased_until: None }
+        Self { end, term, asked_at: now, answered: false, leased_until: None }
     }
 
     /// The guard is asked for it once more.
     pub(super) fn asked(&mut self, term: u32, now: Time) {
-        (self.term, self.asked_at, self.leased_until) = (term, now, None);
+        (self.term, self.asked_at, self.answered) = (term, now, false);
     }
 
-    /// It has answered.
-    pub(super) fn answered(&mut self, leased_until: Time) {
-        self.leased_until = Some(leased_until);
+    /// It has answered; not what is asked by now, if that is of another election.
+    pub(super) fn answered(&mut self, term: u32, leased_until: Time) {
+        if term == self.term {
+            (self.answered, self.leased_until) = (true, Some(leased_until));
+        }
+    }
+
+    /// Up to when the kernel is known to keep the addresses.
+    pub(super) fn leased_until(&self) -> Option<Time> {
+        self.leased_until
     }
 
     /// Has it go on up to `until` without a word, if that will do; false when the guard has to be asked.
     pub(super) fn goes_on(&self, until: Time, term: u32, now: Time) -> bool {
         let lasts = self.leased_until.is_some_and(|leased| until <= leased);
-        let lately = now.since(self.asked_at) < ASK_AGAIN;
+        let lately = self.answered && now.since(self.asked_at) < ASK_AGAIN;
         lasts && lately && term == self.term && matches!(self.end.put_off(until), Ok(true))
     }
 }
@@ -155,14 +169,16 @@ mod tests {
         let mut shared = Shared::new(daemon, 7, asked);
         guard.set(soon).expect("set");
         assert!(!shared.goes_on(soon, 7, asked), "it hasn't answered");
-        shared.answered(late);
+        shared.answered(6, late);
+        assert!(!shared.goes_on(soon, 7, asked), "that was of an earlier one");
+        shared.answered(7, late);
         assert!(shared.goes_on(late, 7, asked + ASK_AGAIN / 2));
         assert!(!shared.goes_on(late + Duration::from_nanos(1), 7, asked), "the lease doesn't last");
         assert!(!shared.goes_on(soon, 8, asked), "that is another election's");
         assert!(!shared.goes_on(soon, 7, asked + ASK_AGAIN), "it was too long ago");
         shared.asked(7, asked + ASK_AGAIN);
         assert!(!shared.goes_on(soon, 7, asked + ASK_AGAIN), "it hasn't answered that");
-        shared.answered(late);
+        shared.answered(7, late);
         assert!(shared.goes_on(soon, 7, asked + ASK_AGAIN));
         guard.set(now()).expect("set");
         assert!(!shared.goes_on(soon, 7, asked + ASK_AGAIN), "it is over");

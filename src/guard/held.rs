@@ -89,6 +89,13 @@ impl Hold {
         }
     }
 
+    /// It ends here and now, whoever has a handle on its end.
+    pub(super) fn end(self) {
+        if let Some(end) = self.end {
+            let _ = end.get_ref().come();
+        }
+    }
+
     /// How long it goes on as it is; nothing once it is over.
     pub(super) fn left(&self, now: Time) -> Duration {
         let shared = self.end.as_ref().and_then(|end| end.get_ref().left().ok());
@@ -98,7 +105,8 @@ impl Hold {
     /// What the daemon is told: that it is held, and up to when.
     pub(super) fn report(&self, vip: usize, now: Time) -> Report {
         let until = now + self.left(now);
-        Report::Held { vip, until: until.as_nanos(), leased_until: self.leased_until.as_nanos() }
+        let leased_until = self.leased_until.as_nanos();
+        Report::Held { vip, term: self.term, until: until.as_nanos(), leased_until }
     }
 
     /// Whether its end has come since this was asked last. Lets `context` be woken when it does.
@@ -178,7 +186,49 @@ pub(super) struct Interface {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::os::fd::AsFd;
+
     use super::*;
+    use crate::guard::channel::awaitable;
+    use crate::guard::clock::now;
+
+    /// A handle for the daemon, and one for the guard.
+    fn handles() -> (End, AsyncFd<End>) {
+        let end = End::new().expect("a timer");
+        let other = End::from_other_side(end.as_fd().try_clone_to_owned().expect("another handle"));
+        (end, awaitable(other).expect("a runtime"))
+    }
+
+    #[tokio::test]
+    async fn a_hold_is_extended_from_either_side_as_far_as_the_lease_lasts_and_not_once_it_is_over() {
+        let (begin, second) = (now(), Duration::from_secs(1));
+        let (daemon, guard) = handles();
+        let mut hold = Hold::new(begin + second, 1, begin, begin);
+        hold.extend(begin + second, 1, Some(guard), begin);
+        assert!(daemon.put_off(begin + second * 3 / 2).expect("put off"));
+        assert!(hold.left(begin) > second, "by the daemon");
+        hold.extend(begin + second, 2, None, begin);
+        assert!(hold.left(begin) > second, "an order doesn't take back what is put off");
+        hold.extend(begin + second * 10, 2, None, begin);
+        assert!(hold.left(begin) <= LEASE);
+        let Report::Held { term: 2, leased_until, .. } = hold.report(0, begin) else { panic!() };
+        assert_eq!(leased_until, (begin + LEASE).as_nanos());
+        daemon.come().expect("set");
+        hold.extend(begin + second * 10, 3, None, begin);
+        assert_eq!(hold.left(begin), Duration::ZERO, "it was over");
+        poll_fn(|context| hold.poll_end(context)).await;
+    }
+
+    #[tokio::test]
+    async fn what_the_guard_lets_go_of_the_daemon_can_t_put_off() {
+        let (daemon, guard) = handles();
+        let begin = now();
+        let mut hold = Hold::new(begin + LEASE, 1, begin, begin);
+        hold.extend(begin + LEASE, 1, Some(guard), begin);
+        hold.end();
+        assert!(!daemon.put_off(begin + LEASE).expect("put off"));
+    }
 
     #[test]
     fn an_address_removed_three_times_in_ten_seconds_is_let_go() {

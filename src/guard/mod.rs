@@ -196,6 +196,11 @@ impl Guard {
         Ok(false)
     }
 
+    /// Up to when the kernel is known to keep a VIP that is held, whatever becomes of the guard.
+    pub fn leased_until(&self, vip: usize) -> Option<Time> {
+        self.holds.get(vip)?.as_ref()?.leased_until()
+    }
+
     /// Has a VIP removed; answered by [`Report::Released`].
     pub fn release(&mut self, vip: usize) -> Result<(), GuardError> {
         self.forget_hold(vip);
@@ -270,9 +275,9 @@ impl Guard {
     /// What it says of holds decides what may be done about them without it.
     fn heard(&mut self, report: &Report) {
         match *report {
-            Report::Held { vip, until: _, leased_until } => {
+            Report::Held { vip, term, until: _, leased_until } => {
                 if let Some(Some(shared)) = self.holds.get_mut(vip) {
-                    shared.answered(Time::from_nanos(leased_until));
+                    shared.answered(term, Time::from_nanos(leased_until));
                 }
             }
             Report::Released { vip } | Report::Expired { vip } | Report::Removed { vip } => {

@@ -99,6 +99,8 @@ pub enum Report {
     Held {
         /// Index of the VIP.
         vip: usize,
+        /// The election that it belongs to.
+        term: u32,
         /// Nanoseconds of the monotonic clock.
         until: u64,
         /// The same, of the moment up to which the kernel is sure to keep them: it isn't put off beyond that.

@@ -26,13 +26,16 @@ pub fn raise(priority: i32) -> io::Result<()> {
 const KEPT: libc::c_int = 1024 * 1024;
 
 /// Has the allocator keep what is freed for what is allocated next. A thread that wakes a few times a second, works on
-/// some 100 KiB and sleeps again would otherwise give them back to the kernel and have them faulted in each time.
+/// some 100 KiB and sleeps again would otherwise give them back to the kernel and have them faulted in each time. To be
+/// called before there are other threads.
 #[allow(unsafe_code)]
 pub fn keep_freed_memory() {
-    // SAFETY: one number of the allocator's own, which takes it under its lock. Other C libraries have no such habit.
+    // SAFETY: two numbers of the allocator's own, which takes them under its lock; it would find the second one by itself,
+    // but for the first. Other C libraries have no such habit.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT);
     }
 }
 

@@ -50,7 +50,7 @@ const PORTION: usize = 256;
 const LATE: Duration = Duration::from_millis(15);
 /// What was ready when the wait ended may not be all, so much later: the wait itself looks once more at its end.
 const STALE: Duration = Duration::from_millis(1);
-/// Not more often than this, or than every tenth of an interval, is it looked whether there is anything new to show.
+/// How often it is looked whether there is anything new to show, besides at each advertisement.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// What the others say in answer to an advertisement is read together, so much later: a local network's round trip takes
 /// less.
@@ -73,6 +73,8 @@ pub(super) struct Driver {
     pub(super) guard_begun_at: Option<Time>,
     /// Holds that go on up to then without the guard's having been asked, which the core isn't told yet.
     pub(super) goes_on: Vec<(usize, Time)>,
+    /// An advertisement has left since it was last looked whether there is anything new to show.
+    pub(super) has_advertised: bool,
     /// What the peers say is read no sooner than this, where they are about to answer.
     pub(super) gathers_until: Time,
     /// Which VIPs a guard that is just starting goes on to hold.
@@ -177,7 +179,7 @@ impl Driver {
             if now >= deadline {
                 self.metrics.late(now.since(deadline));
             }
-            if now.since(deadline) > STALE {
+            if now.since(deadline) > STALE || (now >= deadline && now < self.gathers_until) {
                 // Whatever has come meanwhile, too: silence counts only where there was nothing to be read.
                 ready = Ready::ALL;
             }
@@ -424,11 +426,12 @@ impl Driver {
         self.handle(Input::ConnectFailed { service, backend });
     }
 
-    /// Shows the state as it is: at once after a transition, within an interval after anything else, and rarely when
-    /// there is nothing new.
+    /// Shows the state as it is: at once after a transition, with the next advertisement after anything else, and rarely
+    /// when there is nothing new.
     fn publish(&mut self) {
         let now = clock::now();
-        if !self.news && now.since(self.looked_at) < LOOK_AGAIN.min(self.core.interval() / 10) {
+        let advertised = std::mem::take(&mut self.has_advertised);
+        if !self.news && !advertised && now.since(self.looked_at) < LOOK_AGAIN.min(self.core.interval()) {
             return;
         }
         self.looked_at = now;

@@ -63,7 +63,9 @@ pub(crate) struct Daemon {
 struct Shared {
     term: u32,
     asked_at: Time,
-    /// `None` until it has answered.
+    /// Whether it has answered that.
+    answered: bool,
+    /// By what it said last.
     leased_until: Option<Time>,
 }
 
@@ -112,7 +114,7 @@ impl Daemon {
         match report {
             Input::Held { vip, .. } => {
                 if let Some(shared) = &mut self.holds[*vip] {
-                    shared.leased_until = leased_until;
+                    (shared.answered, shared.leased_until) = (true, leased_until);
                 }
             }
             Input::Released { vip } | Input::LetGo { vip, .. } => self.holds[*vip] = None,
@@ -124,7 +126,7 @@ impl Daemon {
     pub(crate) fn may_go_on(&mut self, vip: usize, until: Time, term: u32, local: Time) -> bool {
         let lasts = |shared: &Shared| {
             let leased = shared.leased_until.is_some_and(|leased| until <= leased);
-            leased && shared.term == term && local.since(shared.asked_at) < ASK_AGAIN
+            leased && shared.answered && shared.term == term && local.since(shared.asked_at) < ASK_AGAIN
         };
         let goes_on = self.holds[vip].as_ref().is_some_and(lasts);
         if !goes_on {
@@ -134,7 +136,8 @@ impl Daemon {
     }
 
     pub(crate) fn ask_to_hold(&mut self, vip: usize, term: u32, local: Time) {
-        self.holds[vip] = Some(Shared { term, asked_at: local, leased_until: None });
+        let leased_until = self.holds[vip].and_then(|shared| shared.leased_until);
+        self.holds[vip] = Some(Shared { term, asked_at: local, answered: false, leased_until });
     }
 
     /// A VIP is to be let go of.
@@ -156,12 +159,15 @@ impl Daemon {
     /// Gives its guard up. What that held is held on for a while, but not twice in a row.
     pub(crate) fn lose_guard(&mut self, local: Time) -> Vec<Input> {
         (self.guard, self.guard_lost, self.guard_due_at) = (None, false, None);
-        self.holds.fill(None);
         let at_once = self.guard_begun_at.is_none_or(|at| local.since(at) >= GUARD_AGAIN);
         self.guard_again_at = if at_once { local } else { local + GUARD_AGAIN };
         let elections = self.core.elections().iter().enumerate();
         let held = elections.filter(|(_, election)| at_once && election.hold_until().is_some());
-        held.map(|(vip, _)| Input::Held { vip, until: local + SUCCESSION }).collect()
+        let leased: Vec<Option<Time>> =
+            self.holds.iter_mut().map(|hold| hold.take().and_then(|hold| hold.leased_until)).collect();
+        let until =
+            |vip: usize| leased[vip].map_or(local + SUCCESSION, |leased| leased.min(local + SUCCESSION));
+        held.map(|(vip, _)| Input::Held { vip, until: until(vip) }).collect()
     }
 
     /// What a successor to its guard inherits, if one is to be started now.

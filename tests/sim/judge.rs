@@ -11,7 +11,7 @@ use crate::kernel::{LEASE, SLACK};
 use crate::machine::node_name;
 use crate::world::World;
 
-/// For so long a core goes on when its guard hangs or is gone.
+/// For so long a core goes on when its guard is gone, or known to hang.
 const GUARD_ABSENT: Duration = Duration::from_secs(1);
 /// A core may claim what its kernel no longer has for as long as its guard's word is on its way.
 const STALE_CLAIM: Duration = Duration::from_millis(10);

@@ -102,7 +102,10 @@ impl Guard {
 
     /// Removes a VIP's addresses; false when the kernel refused, and they may still be there.
     pub(super) async fn let_go(&mut self, vip: usize) -> bool {
-        self.vips[vip].hold = None;
+        // Before anything is waited for: the daemon's handle on its end would let it seem to go on.
+        if let Some(hold) = self.vips[vip].hold.take() {
+            hold.end();
+        }
         // At once, whatever the kernel's network configuration is locked for.
         self.shut_fence(vip).await;
         let interface = self.interfaces[self.vips[vip].interface].index;

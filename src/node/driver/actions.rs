@@ -18,6 +18,7 @@ impl Driver {
                 let beacon = self.core.may_beacon(clock::now());
                 let (sent, beacons) = self.peers.advertise(advertisement, beacon);
                 self.rhythm.beat();
+                self.has_advertised = true;
                 self.gather();
                 self.metrics.messages(Channel::Advertisement, Direction::Out, sent);
                 self.metrics.messages(Channel::Beacon, Direction::Out, beacons);

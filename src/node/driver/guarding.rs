@@ -10,8 +10,7 @@ use crate::telemetry::Event;
 /// A guard that can't be started is tried again after this.
 const GUARD_AGAIN: Duration = Duration::from_secs(1);
 
-/// For so long a holder without a guard goes on: the lease lasts longer, and was refreshed a little more than half a
-/// second ago at most when the guard fell silent.
+/// For so long a holder without a guard goes on, as far as the lease lasts by what the guard has said of it.
 const SUCCESSION: Duration = Duration::from_secs(1);
 
 impl Driver {
@@ -30,7 +29,7 @@ impl Driver {
     fn heard_guard(&mut self, report: Report) {
         self.guard_watch.answered();
         match report {
-            Report::Held { vip, until, leased_until: _ } => {
+            Report::Held { vip, term: _, until, leased_until: _ } => {
                 self.set_present(vip, true);
                 self.handle(Input::Held { vip, until: Time::from_nanos(until) });
             }
@@ -89,10 +88,13 @@ impl Driver {
     /// and nobody is left to remove them.
     pub(super) fn lost_guard(&mut self, error: &GuardError) {
         Event::GuardLost { error: &error.to_string() }.tell();
+        let now = clock::now();
+        let leased = |vip| self.guard.as_ref().and_then(|guard| guard.leased_until(vip));
+        let longest = |vip| leased(vip).map_or(now + SUCCESSION, |leased| leased.min(now + SUCCESSION));
+        let longest: Vec<Time> = (0..self.vips.len()).map(longest).collect();
         if let Some(guard) = self.guard.take() {
             guard.kill();
         }
-        let now = clock::now();
         self.guard_watch.answered();
         // A successor that is lost as soon as it begins has no successor at once.
         let at_once = self.guard_begun_at.is_none_or(|at| now.since(at) >= GUARD_AGAIN);
@@ -100,7 +102,7 @@ impl Driver {
         if at_once {
             let held: Vec<bool> = self.core.elections().iter().map(|e| e.hold_until().is_some()).collect();
             for vip in (0..held.len()).filter(|vip| held[*vip]) {
-                self.handle(Input::Held { vip, until: now + SUCCESSION });
+                self.handle(Input::Held { vip, until: longest[vip] });
             }
         }
     }
