@@ -97,7 +97,7 @@ pub(super) enum Step {
 
 /// The distance of probes that are in a hurry.
 pub(super) fn gap(interval: Duration) -> Duration {
-    Duration::from_micros(if interval <= SHORT_INTERVAL { 1000 } else { 2500 })
+    Duration::from_micros(if interval <= SHORT_INTERVAL { 750 } else { 2500 })
 }
 
 impl Suspicion {
