@@ -74,10 +74,13 @@ fn same_targets(sandbox: Sandbox) -> Outcome {
     scene.lab.wait_for("who has left to be listed no more", PATIENCE, || all_alike(&nodes[..2], 2))?;
     nodes[2].start()?;
     scene.lab.wait_for("ha3 to be listed again", PATIENCE, || all_alike(nodes, 3))?;
+    let is =
+        |node: &Node, state: &str| node.status().is_ok_and(|status| status["members"][2]["state"] == state);
+    // Gossip may have told of it before it was heard: who dies before that isn't known to have lived.
+    scene.lab.wait_for("ha3 to be alive", PATIENCE, || nodes[..2].iter().all(|node| is(node, "alive")))?;
 
     nodes[2].kill9_both()?;
-    let is_dead = |node: &Node| node.status().is_ok_and(|status| status["members"][2]["state"] == "dead");
-    scene.lab.wait_for("ha3 to be dead", PATIENCE, || nodes[..2].iter().all(is_dead))?;
+    scene.lab.wait_for("ha3 to be dead", PATIENCE, || nodes[..2].iter().all(|node| is(node, "dead")))?;
     assert!(all_alike(&nodes[..2], 3), "{:?}", targets(&nodes[0]));
     Ok(())
 }
