@@ -106,11 +106,13 @@ impl Browser {
         Ok(element.ok_or("no element")?.to_owned())
     }
 
-    /// What the page has said on the console since the last look: level and sentence of each.
+    /// What the page has said on the console since the last look: level and sentence of each. Without what the browser
+    /// says of its own machine, whose addresses are still being settled when it starts.
     pub(crate) fn console(&self) -> Result<Vec<String>, Box<dyn Error>> {
         let log = self.say("/se/log", &json!({ "type": "browser" }))?;
         let entries = log.as_array().cloned().unwrap_or_default();
-        Ok(entries.iter().map(|entry| format!("{} {}", entry["level"], entry["message"])).collect())
+        let said = entries.iter().map(|entry| format!("{} {}", entry["level"], entry["message"]));
+        Ok(said.filter(|line| !line.contains("net::ERR_NETWORK_CHANGED")).collect())
     }
 
     /// The addresses that the browser has asked for since the last look.
