@@ -116,7 +116,9 @@ impl Service {
 
     /// A connection to it failed: it is passed over until a probe of it succeeds. True when that is news.
     pub fn pass_over(&mut self, backend: usize) -> bool {
-        self.backends.get_mut(backend).is_some_and(|b| !std::mem::replace(&mut b.passed_over, true))
+        // A connection that was under way to one in maintenance, which nobody probes: it would be passed over for good.
+        let probed = self.backends.get_mut(backend).filter(|b| b.admin != AdminState::Maint);
+        probed.is_some_and(|b| !std::mem::replace(&mut b.passed_over, true))
     }
 
     /// Takes in what operators have come to say of a backend. `None` when that is no news.
@@ -376,6 +378,8 @@ mod tests {
         service.probed(0, true, ME);
         assert_eq!(service.administer(0, AdminState::Maint, None, ME), Some(Administered::PauseProbes));
         assert!(service.probed(0, true, ME).is_none(), "a probe that was under way doesn't count");
+        assert!(!service.pass_over(0), "nor does a connection");
+        assert!(!service.backends()[0].has_failed());
         assert_eq!(service.administer(0, AdminState::Ready, None, ME), Some(Administered::ResumeProbes));
         assert_eq!(service.backends()[0].verdict(), Verdict::Unknown);
         assert!(!service.backends()[0].usable());
