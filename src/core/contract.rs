@@ -213,7 +213,7 @@ pub enum Input {
     Stalled,
     /// Hand over what is held, and hold nothing any more.
     Shutdown,
-    /// Time passed.
+    /// Time passed, and whatever has come meanwhile was told before.
     Deadline,
 }
 

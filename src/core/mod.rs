@@ -112,6 +112,8 @@ pub struct Core {
     /// When a beacon, or a guard that has just taken a VIP, last kept the fence open.
     fence_fed_at: Time,
     advertise_now: bool,
+    /// Nothing that has come is unread.
+    caught_up: bool,
     leaving: bool,
 }
 
@@ -152,6 +154,7 @@ impl Core {
             feed_at: now,
             fence_fed_at: now,
             advertise_now: false,
+            caught_up: false,
             leaving: false,
             settings,
         }
@@ -165,6 +168,7 @@ impl Core {
 
     /// Takes in what happened. `now` never goes back.
     pub fn handle(&mut self, input: Input, now: Time) {
+        self.caught_up = matches!(input, Input::Deadline);
         match input {
             Input::Heard { from, address, boot, message } => self.heard(from, address, boot, message, now),
             Input::GuardResigned { of, resignation } => {
@@ -395,6 +399,7 @@ impl Core {
             now,
             me: self.settings.me,
             address: self.settings.address,
+            caught_up: self.caught_up,
             interval: self.interval,
             sequence: self.sequence,
             members: &self.members,

@@ -34,6 +34,7 @@ use crate::telemetry::{self, Channel, Direction, Event as Told, Metrics, Tracing
 use crate::wire::seal;
 
 use self::hearsay::Hearsay;
+pub(super) use self::reloading::known_addresses;
 use self::telling::{FirstMoments, Story};
 use super::mailbox::{Event, Mailbox};
 use super::numbers::Numbers;
@@ -154,15 +155,6 @@ impl Vip {
     }
 }
 
-/// Where each backend is, before any name has been resolved.
-pub(super) fn known_addresses(config: &Config) -> Vec<Vec<Option<SocketAddr>>> {
-    let address = |endpoint: &Endpoint| match endpoint {
-        Endpoint::Address(address) => Some(*address),
-        Endpoint::Name(..) => None,
-    };
-    config.services.iter().map(|s| s.backends.iter().map(|b| address(&b.address)).collect()).collect()
-}
-
 impl Driver {
     /// Drives until the node has handed over and everything is told.
     ///
@@ -206,7 +198,11 @@ impl Driver {
             self.watch_guard();
             self.watch_workers();
             self.revive_guard();
-            self.publish();
+            let now = clock::now();
+            // What is due at once, the taking of a VIP, waits for nobody who wants to see it.
+            if now < self.core.next_deadline(now) {
+                self.publish();
+            }
             if self.is_done() {
                 break;
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Claimant, Election, Event, Hold, Orders, State, Surroundings, Watch};
+use super::{Claimant, Election, Event, Hold, Orders, SUCCESSION, State, Surroundings, Turn, Watch};
 use crate::core::contract::Output;
 use crate::core::transition::{Cause, VipState};
 
@@ -114,7 +114,12 @@ impl Election {
                 watch
             }
             (watch @ (Watch::Vacated { .. } | Watch::Asking(_)), Event::LetGo { .. }) => watch,
-            (watch @ Watch::Vacated { .. }, Event::Stalled) => watch,
+            // Whoever's turn it was as well has taken it meanwhile.
+            (Watch::Vacated { since, turn, .. }, Event::Stalled) => {
+                let turn = if turn == Turn::Named { Turn::First } else { turn };
+                let claim_at = now + SUCCESSION * self.rank(around).max(1);
+                Watch::Vacated { since, claim_at, turn }
+            }
             // What it was about to take may have been taken meanwhile.
             (Watch::Asking(asking), Event::Stalled) => self.withdraw(asking, around),
         };
@@ -123,8 +128,9 @@ impl Election {
 
     fn active(&mut self, hold: Hold, event: Event, around: &Surroundings<'_>, out: &mut Orders) {
         self.state = State::Active(match (hold, event) {
-            (Hold::Holding { until, told_after }, Event::Held { until: later }) => {
-                Hold::Holding { until: until.max(later), told_after }
+            (Hold::Holding { told_after, .. }, Event::Held { until }) => {
+                // Sooner, too: while there was no guard it was said to last until there would be one.
+                Hold::Holding { until, told_after }
             }
             (hold @ Hold::Holding { .. }, Event::AddressAnswered { mac, by_ip: _ }) => {
                 out.push(Output::Conflict { vip: self.index, by: Claimant::Address(mac) });

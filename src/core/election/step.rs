@@ -101,7 +101,11 @@ impl Election {
             (Watch::Vacated { since, claim_at, turn }, None) => {
                 let asked = self.canvass.is_some();
                 let mine = turn != Turn::Later;
-                if mine && (asked || now >= claim_at) && self.may_hold(around) {
+                // Behind the resignation may stand the word of who has taken the VIP since.
+                let sure = around.caught_up || !around.grants.are_unneeded();
+                if mine && !asked && now >= claim_at && !sure {
+                    Watch::Vacated { since, claim_at, turn }
+                } else if mine && (asked || now >= claim_at) && self.may_hold(around) {
                     self.take_released(since, turn, around, out)
                 } else if now < claim_at {
                     Watch::Vacated { since, claim_at, turn }

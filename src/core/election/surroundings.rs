@@ -14,6 +14,8 @@ pub(in crate::core) struct Surroundings<'a> {
     pub(in crate::core) now: Time,
     pub(in crate::core) me: MemberId,
     pub(in crate::core) address: IpAddr,
+    /// Whether all that has come was read: nobody's word waits behind another.
+    pub(in crate::core) caught_up: bool,
     /// The time between two advertisements of this node.
     pub(in crate::core) interval: Duration,
     /// The number of its last advertisement.

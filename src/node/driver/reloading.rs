@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Driver, known_addresses};
+use super::Driver;
 use crate::admin::{NotReloaded, Reloaded};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Endpoint};
 use crate::core::{AdminState, MemberState};
 use crate::guard::clock;
 use crate::node::{RunError, layout, start};
@@ -14,6 +14,15 @@ use crate::telemetry::Event;
 
 /// What is told of a reload that found nothing new.
 const NOTHING: &str = "nothing";
+
+/// Where each backend is, before any name has been resolved.
+pub(in crate::node) fn known_addresses(config: &Config) -> Vec<Vec<Option<SocketAddr>>> {
+    let address = |endpoint: &Endpoint| match endpoint {
+        Endpoint::Address(address) => Some(*address),
+        Endpoint::Name(..) => None,
+    };
+    config.services.iter().map(|s| s.backends.iter().map(|b| address(&b.address)).collect()).collect()
+}
 
 impl Driver {
     /// Goes on by the file as it was `read`, or tells why not and goes on as before; then all others are to do the same
