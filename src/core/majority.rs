@@ -26,13 +26,14 @@ impl Core {
         self.quorum.as_ref().map_or(Grants::Unneeded, |quorum| quorum.grants(vip, now))
     }
 
-    /// Asks for the grants that are needed now.
+    /// Asks for the grants that are needed now, right before an advertisement that is due.
     pub(super) fn canvass(&mut self, now: Time) {
+        let advertises = self.advertise_now || now >= self.advertise_at;
         let Some(quorum) = &mut self.quorum else { return };
         for (vip, election) in self.elections.iter().enumerate() {
             quorum.want(vip, election.want(), election.wanted_term(), now);
         }
-        let Some(request) = quorum.ask(now) else { return };
+        let Some(request) = quorum.ask(now, advertises) else { return };
         for (to, member) in self.members.iter().filter(|(_, m)| m.state(now) <= MemberState::Suspect) {
             let request = Request { echo: member.latest().sequence, ..request.clone() };
             self.outputs.push_back(Output::Send { to, message: Message::Request(request) });

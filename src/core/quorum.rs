@@ -255,9 +255,11 @@ impl Quorum {
         }
     }
 
-    /// The question to every member, if one is due. Each gets its own `echo`.
-    pub(super) fn ask(&mut self, now: Time) -> Option<Request> {
-        if now < self.due(now)? {
+    /// The question to every member, if one is due; half a round early where an advertisement leaves now, so that the
+    /// two wake everybody once. Each gets its own `echo`.
+    pub(super) fn ask(&mut self, now: Time, advertises: bool) -> Option<Request> {
+        let along = advertises && self.asked_at.is_none_or(|asked_at| now >= asked_at + self.period / 2);
+        if now < self.due(now)? && !along {
             return None;
         }
         let (asked_at, lasts) = (now.as_nanos(), self.grant);
@@ -287,7 +289,8 @@ impl Quorum {
         self.wanted().next()?;
         let Some(asked_at) = self.asked_at else { return Some(now) };
         let hurried = now < self.hurried_until && !self.is_renewed(now);
-        Some(asked_at + if hurried { self.hurry() } else { self.period })
+        // The next advertisement comes first, but where its beat is another one.
+        Some(asked_at + if hurried { self.hurry() } else { self.period * 5 / 4 })
     }
 
     /// A member that hears of a resignation a moment after the question has refused by then, and is asked again at

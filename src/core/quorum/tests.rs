@@ -33,7 +33,7 @@ fn ask(from: &Quorum, to: &mut Quorum, term: u32, now: Time) -> Option<Grant> {
 
 /// Runs a round of `asker`'s with those of `voters` that it reaches.
 fn round(asker: &mut Quorum, voters: &mut [&mut Quorum], now: Time) {
-    let Some(request) = asker.ask(now) else { return };
+    let Some(request) = asker.ask(now, false) else { return };
     let request = Request { echo: u64::MAX, ..request };
     for voter in voters {
         if let Some(grant) = voter.answer(asker.me, boot(asker.me.0), &request, now) {
@@ -127,16 +127,16 @@ fn who_does_not_hear_this_node_is_granted_nothing() {
 fn an_unused_grant_is_given_back_and_its_late_copy_does_not_count() {
     let (mut one, two, mut voter) = (node(1, 3), node(2, 3), node(3, 3));
     one.want(0, Want::Candidate, 1, at(0));
-    let question = Request { echo: u64::MAX, ..one.ask(at(0)).expect("due at once") };
+    let question = Request { echo: u64::MAX, ..one.ask(at(0), false).expect("due at once") };
     let late = voter.answer(MemberId(1), boot(1), &question, at(0)).expect("free");
     one.want(0, Want::Nothing, 1, at(10));
-    let goodbye = Request { echo: u64::MAX, ..one.ask(at(10)).expect("due at once") };
+    let goodbye = Request { echo: u64::MAX, ..one.ask(at(10), false).expect("due at once") };
     assert_eq!((&goodbye.frees[..], &goodbye.wants[..]), (&[VIP][..], &[][..]));
     assert!(voter.answer(MemberId(1), boot(1), &goodbye, at(10)).is_none());
     assert!(ask(&two, &mut voter, 1, at(10)).is_some(), "it is free again");
 
     one.want(0, Want::Candidate, 1, at(20));
-    one.ask(at(20));
+    one.ask(at(20), false);
     one.granted(MemberId(3), &late, at(20));
     assert!(!one.grants(0, at(20)).suffice(at(20)), "that grant has been given back");
 }
@@ -145,11 +145,11 @@ fn an_unused_grant_is_given_back_and_its_late_copy_does_not_count() {
 fn a_goodbye_overtaken_by_a_new_question_frees_nothing() {
     let (mut one, two, mut voter) = (node(1, 3), node(2, 3), node(3, 3));
     one.want(0, Want::Candidate, 1, at(0));
-    one.ask(at(0));
+    one.ask(at(0), false);
     one.want(0, Want::Nothing, 1, at(10));
-    let goodbye = one.ask(at(10)).expect("due");
+    let goodbye = one.ask(at(10), false).expect("due");
     one.want(0, Want::Candidate, 1, at(20));
-    let question = Request { echo: u64::MAX, ..one.ask(at(20)).expect("due") };
+    let question = Request { echo: u64::MAX, ..one.ask(at(20), false).expect("due") };
     assert!(voter.answer(MemberId(1), boot(1), &question, at(21)).is_some());
     assert!(voter.answer(MemberId(1), boot(1), &goodbye, at(22)).is_none());
     assert!(ask(&two, &mut voter, 1, at(23)).is_none());
@@ -159,7 +159,7 @@ fn a_goodbye_overtaken_by_a_new_question_frees_nothing() {
 fn what_the_guard_may_still_have_is_not_given_back() {
     let mut one = node(1, 3);
     one.want(0, Want::Holder, 1, at(0));
-    one.ask(at(0));
+    one.ask(at(0), false);
     one.want(0, Want::Nothing, 1, at(10));
     assert_eq!(one.due(at(10)), None, "the promises have to run out");
 }
@@ -199,13 +199,25 @@ fn rounds_come_each_interval_and_at_once_again_while_answers_are_missing_but_not
     one.want(0, Want::Candidate, 1, at(0));
     round(&mut one, &mut [], at(0));
     round(&mut one, &mut [&mut two], at(20));
-    assert_eq!(one.due(at(20)), Some(at(120)));
+    assert_eq!(one.due(at(20)), Some(at(145)));
     for n in 0..60 {
         round(&mut one, &mut [], at(120 + 20 * n));
     }
     let last = one.due(at(2000)).expect("it is still wanted");
     round(&mut one, &mut [], last);
-    assert_eq!(one.due(last), Some(last + INTERVAL), "there is no hurry any more");
+    assert_eq!(one.due(last), Some(last + INTERVAL * 5 / 4), "there is no hurry any more");
+}
+
+#[test]
+fn an_advertisement_takes_the_next_question_along_but_not_one_right_after_the_last() {
+    let (mut one, mut two) = (node(1, 3), node(2, 3));
+    assert_eq!(one.ask(at(0), true), None, "nothing is wanted");
+    one.want(0, Want::Holder, 1, at(0));
+    round(&mut one, &mut [&mut two], at(0));
+    assert_eq!(one.ask(at(49), true), None);
+    assert_eq!(one.ask(at(60), false), None);
+    assert!(one.ask(at(60), true).is_some());
+    assert!(one.ask(at(64), false).is_some(), "nobody has answered");
 }
 
 #[test]
