@@ -271,9 +271,10 @@ impl Driver {
             while let Some(output) = self.core.poll_output() {
                 self.carry_out(output);
             }
-            let Some((vip, until)) = self.goes_on.pop() else { return };
+            let Some((vip, until)) = self.goes_on.pop() else { break };
             self.core.handle(Input::Held { vip, until }, clock::now());
         }
+        self.peers.flush();
     }
 
     /// A worker that is stuck serves nobody whom the kernel hands it: better another node.
@@ -297,10 +298,14 @@ impl Driver {
             let told = self.peers.told();
             match self.peers.receive(clock::now(), beacons) {
                 None => return,
-                Some(peers::Received::Input(channel, input)) => {
-                    self.metrics.message(counted(channel), Direction::In);
-                    self.news |= self.is_of_a_holder(&input);
-                    self.handle(input);
+                Some(peers::Received::Inputs(channel, inputs)) => {
+                    self.metrics.messages(counted(channel), Direction::In, inputs.len() as u64);
+                    // All of a datagram before anything is answered: the answers, too, leave together.
+                    for input in inputs {
+                        self.news |= self.is_of_a_holder(&input);
+                        self.core.handle(input, clock::now());
+                    }
+                    self.carry_out_all();
                 }
                 Some(peers::Received::Proven) => self.introduce(),
                 Some(peers::Received::Handshake) => {}

@@ -20,8 +20,8 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::core::{Advertisement, Boot, Heard, Input, MemberId, Message, Time};
-use crate::wire::message;
 use crate::wire::seal::{Channel, Envelope, Keyring, Opened, Reject};
+use crate::wire::{bundle, message};
 
 use self::advertisements::Advertisements;
 use self::beacons::Beacons;
@@ -43,14 +43,16 @@ pub struct Peers {
     /// Whom others hear and this node doesn't, and until when they are told everything as well: by then they have
     /// proven themselves, or somebody has mentioned them again.
     introduced: BTreeMap<SocketAddr, Time>,
+    /// What waits to leave together, encoded.
+    posted: BTreeMap<SocketAddr, Vec<Vec<u8>>>,
     me: IpAddr,
 }
 
 /// What came in.
 #[derive(Debug)]
 pub enum Received {
-    /// Something for the core.
-    Input(Channel, Input),
+    /// Something for the core: all that one datagram holds.
+    Inputs(Channel, Vec<Input>),
     /// A newcomer has proven itself: it should be told who is here.
     Proven,
     /// A part of the handshake: answered, or of no further meaning.
@@ -106,6 +108,7 @@ impl Peers {
             known: BTreeSet::new(),
             named: BTreeSet::new(),
             introduced: BTreeMap::new(),
+            posted: BTreeMap::new(),
             me: identity.address,
         })
     }
@@ -158,8 +161,8 @@ impl Peers {
         }
     }
 
-    /// Tells everybody; over the VIPs' interfaces too when this node holds any. How many datagrams that were,
-    /// by channel.
+    /// Tells everybody, together with what has been posted; over the VIPs' interfaces too when this node holds any.
+    /// How many that were, by channel.
     pub fn advertise(&mut self, advertisement: Advertisement, holder: bool) -> (u64, u64) {
         // The beacon goes first: it is what a holder's own kernel, too, takes for a sign of life. And it wakes the others,
         // who find the rest there by then.
@@ -170,17 +173,31 @@ impl Peers {
         } else {
             0
         };
-        let sealed = self.envelope.seal(&message::encode(&Message::Advertisement(advertisement)));
+        let body = message::encode(&Message::Advertisement(advertisement));
+        // The same for all that are told nothing else.
+        let sealed = self.envelope.seal(&body);
         for address in self.known.iter().chain(self.introduced.keys()) {
-            self.advertisements.send(&sealed, *address);
+            match self.posted.get_mut(address) {
+                Some(posted) => posted.push(body.clone()),
+                None => self.advertisements.send(&sealed, *address),
+            }
         }
+        self.flush();
         (self.told() as u64, beacons)
     }
 
-    /// Tells one member.
-    pub fn send(&mut self, to: IpAddr, message: &Message) {
-        let sealed = self.envelope.seal(&message::encode(message));
-        self.advertisements.send(&sealed, SocketAddr::new(to, PORT));
+    /// Tells one member, with the next advertisement or [`flush`](Self::flush).
+    pub fn post(&mut self, to: IpAddr, message: &Message) {
+        self.posted.entry(SocketAddr::new(to, PORT)).or_default().push(message::encode(message));
+    }
+
+    /// Sends what has been posted: all for one member in as few datagrams as it fits into.
+    pub fn flush(&mut self) {
+        while let Some((address, posted)) = self.posted.pop_first() {
+            for body in bundle::pack(&posted) {
+                self.advertisements.send(&self.envelope.seal(&body), address);
+            }
+        }
     }
 
     /// The next thing that came in; `None` when there is nothing for now. By multicast only where there may be `beacons`.
@@ -237,8 +254,8 @@ impl Peers {
                 if channel == Channel::Advertisement {
                     self.know([SocketAddr::new(from.ip(), PORT)]);
                 }
-                match self.input(channel, sender, boot, from, &body, now) {
-                    Ok(input) => Received::Input(channel, input),
+                match self.inputs(channel, sender, boot, from, &body, now) {
+                    Ok(inputs) => Received::Inputs(channel, inputs),
                     Err(reject) => Received::Rejected(channel, reject),
                 }
             }
@@ -254,7 +271,7 @@ impl Peers {
         }
     }
 
-    fn input(
+    fn inputs(
         &mut self,
         channel: Channel,
         sender: MemberId,
@@ -262,8 +279,20 @@ impl Peers {
         from: SocketAddr,
         body: &[u8],
         now: Time,
+    ) -> Result<Vec<Input>, Reject> {
+        let messages = bundle::unpack(body).map_err(|_| Reject::Malformed)?;
+        messages.into_iter().map(|message| self.input(channel, sender, boot, from, message, now)).collect()
+    }
+
+    fn input(
+        &mut self,
+        channel: Channel,
+        sender: MemberId,
+        boot: Boot,
+        from: SocketAddr,
+        message: Message,
+        now: Time,
     ) -> Result<Input, Reject> {
-        let message = message::decode(body).map_err(|_| Reject::Malformed)?;
         if channel == Channel::Guard {
             return match message {
                 Message::Resignation(resignation) => Ok(Input::GuardResigned { of: sender, resignation }),

@@ -54,6 +54,16 @@ fn next(peers: &mut Peers) -> Received {
     }
 }
 
+/// What the next datagram says, and who.
+fn heard(peers: &mut Peers) -> Vec<(MemberId, Message)> {
+    let Received::Inputs(Channel::Advertisement, inputs) = next(peers) else { panic!("no message") };
+    let heard = inputs.into_iter().map(|input| match input {
+        Input::Heard { from, message, .. } => (from, message),
+        other => panic!("{other:?}"),
+    });
+    heard.collect()
+}
+
 /// Lets `b` prove itself to `a`.
 fn meet(a: &mut Peers, b: &mut Peers, at: u8) {
     b.know([address(at)]);
@@ -69,10 +79,25 @@ fn a_node_that_proves_itself_is_heard_and_told_from_then_on() {
     meet(&mut a, &mut b, 1);
     assert_eq!(a.known(), [address(2)], "a didn't know of b before");
     b.advertise(advertisement("b", 9), false);
-    let Received::Input(Channel::Advertisement, Input::Heard { from, message, .. }) = next(&mut a) else {
-        panic!("no message")
-    };
-    assert_eq!((from, message), (member_id("b"), Message::Advertisement(advertisement("b", 9))));
+    assert_eq!(heard(&mut a), [(member_id("b"), Message::Advertisement(advertisement("b", 9)))]);
+}
+
+#[test]
+fn what_a_member_is_told_at_once_arrives_in_one_datagram_and_in_its_order() {
+    let (mut a, mut b) = (node("a", 21, SECRET, "c"), node("b", 22, SECRET, "c"));
+    meet(&mut a, &mut b, 21);
+    b.post(address(21).ip(), &Message::Acknowledgement(1));
+    b.post(address(21).ip(), &Message::Probe);
+    b.advertise(advertisement("b", 9), false);
+    let advertised = Message::Advertisement(advertisement("b", 9));
+    let expected = [Message::Acknowledgement(1), Message::Probe, advertised];
+    assert_eq!(heard(&mut a), expected.map(|message| (member_id("b"), message)));
+    b.post(address(21).ip(), &Message::Acknowledgement(2));
+    b.flush();
+    assert_eq!(heard(&mut a), [(member_id("b"), Message::Acknowledgement(2))]);
+    b.flush();
+    b.advertise(advertisement("b", 9), false);
+    assert_eq!(heard(&mut a).len(), 1, "nothing is sent twice");
 }
 
 #[test]
@@ -88,7 +113,7 @@ fn whoever_a_member_hears_is_told_as_well_until_nobody_mentions_it_any_more() {
     // One that is there, one long gone, and the listener itself.
     let mentions = vec![heard(14, 100), heard(15, 5000), heard(12, 0)];
     b.advertise(Advertisement { heard: mentions, ..advertisement("b", 9) }, false);
-    assert!(matches!(next(&mut a), Received::Input(..)));
+    assert!(matches!(next(&mut a), Received::Inputs(..)));
     assert_eq!(a.known(), [address(13), address(14)]);
     a.introduce(&[], NOW + INTRODUCED);
     assert_eq!(a.known(), [address(13)]);
@@ -123,12 +148,10 @@ fn a_guard_is_believed_once_its_daemon_has_named_it() {
     );
     meet(&mut a, &mut b, 3);
     b.advertise(advertisement("b", 9), false);
-    assert!(matches!(next(&mut a), Received::Input(..)));
+    assert!(matches!(next(&mut a), Received::Inputs(..)));
     mouth.send_to(&guard.seal(&body), address(3)).expect("sent");
-    let Received::Input(Channel::Guard, Input::GuardResigned { of, resignation: heard }) = next(&mut a)
-    else {
-        panic!("not believed")
-    };
+    let Received::Inputs(Channel::Guard, inputs) = next(&mut a) else { panic!("not believed") };
+    let [Input::GuardResigned { of, resignation: heard }] = inputs[..] else { panic!("{inputs:?}") };
     assert_eq!((of, heard), (member_id("b"), resignation));
 }
 

@@ -2,6 +2,7 @@
 
 pub mod arp;
 pub mod beacon;
+pub mod bundle;
 pub mod message;
 pub mod ndp;
 pub mod seal;

@@ -73,7 +73,7 @@ impl Driver {
 
     fn send(&mut self, to: MemberId, message: &Message) {
         if let Some(address) = self.core.members().get(to).map(Member::address) {
-            self.peers.send(address, message);
+            self.peers.post(address, message);
             self.metrics.message(Channel::Advertisement, Direction::Out);
         }
     }
