@@ -312,6 +312,8 @@ mod tests {
         backup.said.clear();
         backup.tell(HOLDER, Message::Resignation(resignation));
         backup.holder = false;
+        assert!(backup.said.is_empty(), "who has taken it since may have said so, which isn't read yet");
+        backup.handle(Input::Deadline);
         let (_, promised) = *backup.said.last().expect("a claim is told at once");
         assert_eq!(promised, INTERVAL);
         let began = backup.now;
