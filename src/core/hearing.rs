@@ -50,9 +50,12 @@ impl Core {
             Message::Acknowledgement(id) => self.outbox.acknowledged(from, id),
             Message::Request(request) => self.requested(from, boot, request, now),
             Message::Grant(grant) => {
+                let fed = self.may_beacon(now);
                 if let Some(quorum) = &mut self.quorum {
                     quorum.granted(from, &grant, now);
                 }
+                // A beacon that was held back is made up for at once: the fence waits for it.
+                self.advertise_now |= !fed && self.may_beacon(now);
             }
         }
     }

@@ -34,7 +34,7 @@ pub struct Quorum {
     expected_nodes: u16,
     grant: Duration,
     fence: Duration,
-    /// Between two rounds of questions.
+    /// Between two rounds of questions, about: advertisements take them along.
     period: Duration,
     /// A life before this one may have promised something that still lasts.
     votes_from: Time,

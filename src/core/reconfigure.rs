@@ -57,6 +57,7 @@ impl Core {
         self.advertise_now = true;
         self.revision += 1;
         self.outputs.push_back(Output::RoutesChanged);
+        self.caught_up = false;
         self.settle(now);
     }
 }

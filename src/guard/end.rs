@@ -113,6 +113,13 @@ impl Shared {
         }
     }
 
+    /// Up to when that election's hold lasts, of which the guard has `reported` something else a while ago: the daemon may
+    /// have put it off since. A timer that isn't set says nothing.
+    pub(super) fn until(&self, term: u32, reported: Time, now: Time) -> Time {
+        let left = self.end.left().unwrap_or_default();
+        if term != self.term || left.is_zero() { reported } else { now + left }
+    }
+
     /// Up to when the kernel is known to keep the addresses.
     pub(super) fn leased_until(&self) -> Option<Time> {
         self.leased_until
@@ -182,5 +189,18 @@ mod tests {
         assert!(shared.goes_on(soon, 7, asked + ASK_AGAIN));
         guard.set(now()).expect("set");
         assert!(!shared.goes_on(soon, 7, asked + ASK_AGAIN), "it is over");
+    }
+
+    #[test]
+    fn an_answer_read_late_says_no_less_and_no_more_than_the_timer() {
+        let (daemon, guard) = both();
+        let asked = now();
+        let (soon, late) = (asked + LONG, asked + LONG * 2);
+        let shared = Shared::new(daemon, 7, asked);
+        assert_eq!(shared.until(7, soon, asked), soon, "there is no timer yet");
+        guard.set(late).expect("set");
+        assert!(shared.until(7, soon, asked) > soon);
+        assert!(shared.until(7, late + LONG, now()) < late + LONG / 2);
+        assert_eq!(shared.until(6, soon, asked), soon, "that was another election's");
     }
 }

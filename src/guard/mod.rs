@@ -242,8 +242,8 @@ impl Guard {
         }
         loop {
             match self.channel.receive()? {
-                Received::Message(report, _) => {
-                    self.heard(&report);
+                Received::Message(mut report, _) => {
+                    self.heard(&mut report);
                     return Ok(Some(report));
                 }
                 // It is silent once there is nothing left, but for what may have come just before.
@@ -272,16 +272,18 @@ impl Guard {
         let _ = child.wait();
     }
 
-    /// What it says of holds decides what may be done about them without it.
-    fn heard(&mut self, report: &Report) {
-        match *report {
-            Report::Held { vip, term, until: _, leased_until } => {
-                if let Some(Some(shared)) = self.holds.get_mut(vip) {
-                    shared.answered(term, Time::from_nanos(leased_until));
+    /// What it says of holds decides what may be done about them without it; how long one lasts, both may have changed
+    /// since.
+    fn heard(&mut self, report: &mut Report) {
+        match report {
+            Report::Held { vip, term, until, leased_until } => {
+                if let Some(Some(shared)) = self.holds.get_mut(*vip) {
+                    shared.answered(*term, Time::from_nanos(*leased_until));
+                    *until = shared.until(*term, Time::from_nanos(*until), clock::now()).as_nanos();
                 }
             }
             Report::Released { vip } | Report::Expired { vip } | Report::Removed { vip } => {
-                self.forget_hold(vip);
+                self.forget_hold(*vip);
             }
             Report::Started
             | Report::Refused { .. }

@@ -10,6 +10,7 @@
 
 mod actions;
 mod administration;
+mod backends;
 mod guarding;
 pub(super) mod hearsay;
 mod reloading;
@@ -24,12 +25,12 @@ use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::watch;
 
-use crate::config::{Config, Endpoint, Identity};
+use crate::config::{Config, Identity};
 use crate::core::{Core, Input, MemberState, Output, Time};
 use crate::guard::{Guard, clock};
 use crate::peers::{self, Peers};
 use crate::probe;
-use crate::proxy::{self, Proxy};
+use crate::proxy::Proxy;
 use crate::telemetry::{self, Channel, Direction, Event as Told, Metrics, Tracing, milliseconds};
 use crate::wire::seal;
 
@@ -113,6 +114,8 @@ pub(super) struct Driver {
     pub(super) published_at: Time,
     /// When it was last looked whether there is anything new to show.
     pub(super) looked_at: Time,
+    /// So many turns in a row have taken so long that more may have come meanwhile.
+    pub(super) long_turns: u32,
     /// The core's revision that is shown.
     pub(super) shown_revision: u64,
     /// Something has happened that must be shown at once.
@@ -191,8 +194,12 @@ impl Driver {
                 self.read_peers(ready.beacons);
             }
             self.read_mailbox(ready.mailbox);
-            // What has become due since is dealt with next, behind whatever else has come.
-            if now >= deadline && now >= self.core.next_deadline(now) {
+            // What has become due since is dealt with next, behind whatever else has come; so is what was due where all
+            // this has taken long, but not for ever.
+            let due = now >= deadline && now >= self.core.next_deadline(now);
+            let long = due && clock::now().since(now) > STALE;
+            self.long_turns = if long { self.long_turns.saturating_add(1) } else { 0 };
+            if due && self.long_turns != 1 {
                 self.handle(Input::Deadline);
             }
             self.watch_guard();
@@ -200,7 +207,7 @@ impl Driver {
             self.revive_guard();
             let now = clock::now();
             // What is due at once, the taking of a VIP, waits for nobody who wants to see it.
-            if now < self.core.next_deadline(now) {
+            if now < self.core.next_deadline(now) || now.since(self.looked_at) > PUBLISH_AGAIN {
                 self.publish();
             }
             if self.is_done() {
@@ -271,8 +278,12 @@ impl Driver {
             while let Some(output) = self.core.poll_output() {
                 self.carry_out(output);
             }
-            let Some((vip, until)) = self.goes_on.pop() else { break };
-            self.core.handle(Input::Held { vip, until }, clock::now());
+            if self.goes_on.is_empty() {
+                break;
+            }
+            for (vip, until) in std::mem::take(&mut self.goes_on) {
+                self.core.handle(Input::Held { vip, until }, clock::now());
+            }
         }
         self.peers.flush();
     }
@@ -380,53 +391,6 @@ impl Driver {
         }
     }
 
-    fn probed(&mut self, result: &probe::ProbeResult) {
-        // Nobody's any more, or of where it was before.
-        let Some((service, backend)) = self.numbers.backend(result.backend) else { return };
-        let configured = &self.config.services[service].backends[backend].address;
-        if matches!((configured, result.address), (Endpoint::Address(is), Some(was)) if *is != was) {
-            return;
-        }
-        let moved = result.address.filter(|address| self.addresses[service][backend] != Some(*address));
-        if let Some(address) = moved {
-            self.addresses[service][backend] = Some(address);
-        }
-        self.metrics.probed(service, backend, result.outcome.map_err(probe::ProbeFailure::as_str));
-        if let Err(failure) = &result.outcome {
-            let (service, backend) = self.names(service, backend);
-            tracing::debug!(service, backend, reason = failure.as_str(), "probe failed");
-        }
-        self.handle(Input::Probed { service, backend, success: result.outcome.is_ok() });
-        if moved.is_some() {
-            self.route();
-        }
-    }
-
-    fn heard_proxy(&mut self, report: proxy::Report) {
-        match report {
-            proxy::Report::ConnectFailed { service: _, backend, reason } => {
-                self.connect_failed(backend, reason.as_str());
-            }
-            proxy::Report::ConnectOverdue { service: _, backend } => self.connect_failed(backend, "overdue"),
-            proxy::Report::NoBackend { service } => {
-                let Some(service) = self.numbers.service(service) else { return };
-                let name = &self.config.services[service].name;
-                if let Some(more) = self.throttle.admit(("no_backend", ""), clock::now()) {
-                    Told::ServiceNoBackend { service: name, more }.tell();
-                }
-            }
-        }
-    }
-
-    fn connect_failed(&mut self, number: usize, reason: &'static str) {
-        let Some((service, backend)) = self.numbers.backend(number) else { return };
-        if let Some(more) = self.throttle.admit(("connect", reason), clock::now()) {
-            let (service, backend) = self.names(service, backend);
-            Told::BackendPassedOver { service, backend, reason, more }.tell();
-        }
-        self.handle(Input::ConnectFailed { service, backend });
-    }
-
     /// Shows the state as it is: at once after a transition, with the next advertisement after anything else, and rarely
     /// when there is nothing new.
     fn publish(&mut self) {
@@ -461,18 +425,6 @@ impl Driver {
         let snapshot = Snapshot { targets: self.targets.addresses(), ..snapshot };
         self.snapshots.send_replace(Arc::new(snapshot));
         self.published_at = now;
-    }
-
-    /// A hand-back may wait for connections to end; where none does, nobody counts.
-    fn count_connections(&mut self) {
-        if self.config.vips.iter().all(|vip| vip.preempt_when_connections_below.is_none()) {
-            return;
-        }
-        for (number, counters) in self.proxy.counters().services.iter().enumerate() {
-            if let Some(service) = self.numbers.service(number) {
-                self.handle(Input::Connections { service, active: counters.active });
-            }
-        }
     }
 
     fn name(&self, vip: usize) -> &str {

@@ -6,11 +6,9 @@
 //!
 //! One message alone is its own body, without any of it.
 
-use super::message::{DecodeError, VERSION, decode};
+use super::message::{BUNDLE, DecodeError, VERSION, decode};
 use crate::core::Message;
 
-/// The kinds of single messages are below.
-const BUNDLE: u8 = 7;
 const HEAD: usize = 2;
 const LENGTH: usize = 2;
 /// More than this many messages at once are not taken from anybody.

@@ -31,6 +31,8 @@ const RESIGNATION: u8 = 3;
 const ACKNOWLEDGEMENT: u8 = 4;
 const REQUEST: u8 = 5;
 const GRANT: u8 = 6;
+/// No message, but several: see [`bundle`](super::bundle).
+pub(super) const BUNDLE: u8 = 7;
 
 /// Why a body isn't a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -74,6 +74,10 @@ impl Driver {
     fn send(&mut self, to: MemberId, message: &Message) {
         if let Some(address) = self.core.members().get(to).map(Member::address) {
             self.peers.post(address, message);
+            if matches!(message, Message::Resignation(_)) {
+                // The beacon isn't to overtake it.
+                self.peers.flush();
+            }
             self.metrics.message(Channel::Advertisement, Direction::Out);
         }
     }

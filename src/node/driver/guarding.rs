@@ -96,6 +96,8 @@ impl Driver {
             guard.kill();
         }
         self.guard_watch.answered();
+        // Nothing goes on by itself any more.
+        self.goes_on.clear();
         // A successor that is lost as soon as it begins has no successor at once.
         let at_once = self.guard_begun_at.is_none_or(|at| now.since(at) >= GUARD_AGAIN);
         self.guard_again_at = if at_once { now } else { now + GUARD_AGAIN };
