@@ -1,5 +1,7 @@
 //! What must be true once everything has healed, by what is so rather than by what any core believes.
 
+use std::time::Duration;
+
 use chinthe::core::priority::standing;
 use chinthe::core::{AdminState, Administration, Placement, VipState};
 
@@ -144,11 +146,15 @@ fn is_pinned(world: &World, vip: usize, index: usize) -> bool {
     pin == Some(member(index))
 }
 
-/// Whether a holder has handed a VIP back to another node so often that the next time has to wait.
+/// From the end of a wait to the end of the hand-back.
+const HAND_BACK: Duration = Duration::from_secs(1);
+
+/// Whether a holder has handed a VIP back to another node so often that the next time has to wait, or had to until just
+/// now.
 pub(crate) fn waits(world: &World, vip: usize, holder: usize, to: usize) -> bool {
     let daemon = world.machines[holder].daemon.as_ref().filter(|_| world.common.damped);
     let damping = daemon.map(|daemon| daemon.core.elections()[vip].damping());
-    damping.is_some_and(|damping| damping.waits_until(member(to), world.local(holder)).is_some())
+    damping.is_some_and(|damping| damping.waits_until(member(to), world.local(holder) - HAND_BACK).is_some())
 }
 
 /// Who could hold a VIP, and what each stands with: less than whoever reaches more backends.

@@ -54,8 +54,9 @@ const SINCE_FAILED: [u64; 12] =
 /// * `0x1e927`: one that was stopped while it waited for its turn took it as soon as it went on.
 /// * `0x16a9a`, `0x22d86`: a hold that outlived a guard was still believed in when its daemon had hung, long after the next
 ///   guard had let it go.
-const LATELY_FAILED: [u64; 11] =
-    [0x36e, 0x68e8, 0x735e, 0x914c, 0x50c9, 0xae34, 0x137ac, 0x16381, 0x1e927, 0x16a9a, 0x22d86];
+/// * `0x1af41`: judged in the very moment at which a hand-back had waited for long enough.
+const LATELY_FAILED: [u64; 12] =
+    [0x36e, 0x68e8, 0x735e, 0x914c, 0x50c9, 0xae34, 0x137ac, 0x16381, 0x1e927, 0x16a9a, 0x22d86, 0x1af41];
 
 #[test]
 fn sweep() {
