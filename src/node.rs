@@ -339,7 +339,7 @@ fn assemble(prepared: Prepared, telling: Telling) -> io::Result<(Driver, Service
         workers_turn: true,
         published_at: clock::now(),
         looked_at: clock::now(),
-        long_turns: 0,
+        once_more: false,
         shown_revision: 0,
         news: true,
         leaving_since: None,

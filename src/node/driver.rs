@@ -114,8 +114,8 @@ pub(super) struct Driver {
     pub(super) published_at: Time,
     /// When it was last looked whether there is anything new to show.
     pub(super) looked_at: Time,
-    /// So many turns in a row have taken so long that more may have come meanwhile.
-    pub(super) long_turns: u32,
+    /// The last turn has taken so long that more may have come before what was due.
+    pub(super) once_more: bool,
     /// The core's revision that is shown.
     pub(super) shown_revision: u64,
     /// Something has happened that must be shown at once.
@@ -196,11 +196,11 @@ impl Driver {
             self.read_mailbox(ready.mailbox);
             // What has become due since is dealt with next, behind whatever else has come; so is what was due where all
             // this has taken long, but not for ever.
-            let due = now >= deadline && now >= self.core.next_deadline(now);
-            let long = due && clock::now().since(now) > STALE;
-            self.long_turns = if long { self.long_turns.saturating_add(1) } else { 0 };
-            if due && self.long_turns != 1 {
-                self.handle(Input::Deadline);
+            if now >= deadline && now >= self.core.next_deadline(now) {
+                self.once_more = !self.once_more && clock::now().since(now) > STALE;
+                if !self.once_more {
+                    self.handle(Input::Deadline);
+                }
             }
             self.watch_guard();
             self.watch_workers();
