@@ -1,9 +1,9 @@
 //! Whether this node may hold anything: never before it can serve.
 //!
 //! Its proxy listens, a full round of probes is done, what the cluster knows already has arrived (or can't be
-//! had), and membership has settled: every peer that the
-//! configuration names has been heard, or a second has passed. Losing all peers and all backends at once
-//! looks like a lost cable whose carrier stayed, and revokes it until a new full round.
+//! had), and membership has settled: every peer that the configuration names has been heard, anybody where it names
+//! none, or a second has passed. Losing all peers and all backends at once looks like a lost cable whose carrier
+//! stayed, and revokes it until a new full round.
 
 use std::time::Duration;
 
@@ -87,9 +87,9 @@ impl Readiness {
 
     /// Takes in the facts as they are now.
     pub(super) fn update(&mut self, facts: &Facts, now: Time) -> Verdict {
-        // A lone node waits for its second: somebody it doesn't know of may speak.
-        self.settled |=
-            now >= self.settles_at || (self.expected_peers > 0 && facts.peers_heard >= self.expected_peers);
+        // A lone node waits for its second: somebody it doesn't know of may speak. A seed to which the others come may
+        // be the best of them, and they don't wait for it longer than that.
+        self.settled |= now >= self.settles_at || facts.peers_heard >= self.expected_peers.max(1);
         self.had_backends |= facts.backends_reached;
         self.peers_lost_at = lost_at(self.peers_lost_at, facts.peers_lost, now);
         let lost = self.had_backends && facts.backends_failed && !facts.backends_reached;
@@ -183,6 +183,16 @@ mod tests {
             readiness.update(&alone, at(1000));
             assert_eq!(readiness.obstacle(), None);
         }
+    }
+
+    #[test]
+    fn a_seed_that_expects_nobody_by_name_is_ready_once_somebody_has_come() {
+        let alone = Facts { peers_heard: 0, ..GOOD };
+        let mut readiness = Readiness::new(0, INTERVAL, Duration::ZERO, at(0));
+        readiness.update(&alone, at(10));
+        assert!(readiness.obstacle().is_some());
+        readiness.update(&GOOD, at(20));
+        assert_eq!(readiness.obstacle(), None);
     }
 
     #[test]
