@@ -146,7 +146,9 @@ impl Guard {
         let now = now();
         let ours =
             |v: &Vip| self.interfaces[v.interface].index == interface && v.addresses.contains(&address);
-        let Some(vip) = self.vips.iter().position(|v| v.hold.is_some() && ours(v)) else { return };
+        // What is over isn't added again, not even until its end is dealt with.
+        let is_held = |v: &Vip| v.hold.as_ref().is_some_and(|hold| !hold.left(now).is_zero());
+        let Some(vip) = self.vips.iter().position(|v| is_held(v) && ours(v)) else { return };
         // The message may be about an address that is there again: ask the kernel.
         if self.kernel.addresses(interface).await.is_ok_and(|all| all.contains(&address)) {
             return;

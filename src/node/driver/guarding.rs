@@ -29,6 +29,8 @@ impl Driver {
     fn heard_guard(&mut self, report: Report) {
         self.guard_watch.answered();
         match report {
+            // An answer to an order of an earlier election; that to the latest follows.
+            Report::Held { vip, term, .. } if term != self.core.elections()[vip].term() => {}
             Report::Held { vip, term: _, until, leased_until: _ } => {
                 self.set_present(vip, true);
                 self.handle(Input::Held { vip, until: Time::from_nanos(until) });
@@ -110,6 +112,10 @@ impl Driver {
     }
 
     pub(super) fn watch_guard(&mut self) {
+        if self.guard_watch.is_hung(clock::now()) {
+            // This node may have stood still since it last read, with the answer there by now.
+            self.read_guard(true);
+        }
         if self.guard.is_some() && self.guard_watch.is_hung(clock::now()) {
             self.lost_guard(&GuardError::Hung);
         }

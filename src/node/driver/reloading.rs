@@ -94,10 +94,6 @@ impl Driver {
     fn reconfigure(&mut self, digest: &[u8; 32], moved: &[(usize, usize)], listeners: Listeners) {
         self.prober.replace(&self.config, &self.numbers);
         self.hearsay.forget_views();
-        // Who isn't named any more is forgotten as others are: when it has gone.
-        if self.peers.know_always(start::known_addresses(&self.config)) {
-            self.tell_of_peers();
-        }
         let settings = start::settings(&self.config, &self.identity, digest);
         self.core.reconfigure(settings, moved, clock::now());
         let plan = Plan::new(&self.config.services, self.numbers.all());
@@ -110,6 +106,11 @@ impl Driver {
                     self.prober.pause(service, backend, true);
                 }
             }
+        }
+        // Who isn't named any more is forgotten as others are: when it has gone. Only now, when everything is of one
+        // configuration: the guard may be found dead by it.
+        if self.peers.know_always(start::known_addresses(&self.config)) {
+            self.tell_of_peers();
         }
         self.carry_out_all();
         self.hear_directory_again();
