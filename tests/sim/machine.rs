@@ -41,6 +41,8 @@ pub(crate) struct Common {
     pub(crate) majority: bool,
     /// Among more other nodes than this, some speak less often.
     pub(crate) crowd: usize,
+    /// All that a node's file names of the others is the first; that one's names nobody.
+    pub(crate) one_seed: bool,
     /// Between two probes or checks; a script gives the results itself when there is none.
     pub(crate) probe_interval: Option<Duration>,
 }
@@ -57,6 +59,7 @@ impl Common {
             preempt_delay: Duration::ZERO,
             witness: None,
             crowd: usize::MAX,
+            one_seed: false,
             gossip: None,
             backends: 0,
             rise: 1,
@@ -164,7 +167,6 @@ impl Machine {
     }
 }
 
-/// What a node's core knows at its start.
 /// What a node's core is told of its configuration.
 pub(crate) fn settings(index: usize, nodes: usize, node: &Node, common: &Common) -> Settings {
     let witness = common.witness == Some(index);
@@ -205,7 +207,7 @@ pub(crate) fn settings(index: usize, nodes: usize, node: &Node, common: &Common)
         config: [0; 8],
         majority_of: common.majority.then_some(nodes as u16),
         witness,
-        expected_peers: nodes - 1,
+        expected_peers: if common.one_seed { usize::from(index > 0) } else { nodes - 1 },
         crowd: common.crowd,
         vips: (0..common.vips).map(vip).collect(),
         services: services.into_iter().collect(),

@@ -26,6 +26,8 @@ pub(crate) enum Draw {
     Crowds,
     /// And daemons that read other files while they run.
     Reloads,
+    /// And clusters that find each other by one seed.
+    OneSeed,
 }
 
 /// What a run came to.
@@ -67,6 +69,7 @@ const VARIANTS: u64 = 0x4d;
 const MORE_VARIANTS: u64 = 0x7a51_0000;
 const RELOADS: u64 = 0x4e10_ad00;
 const CROWDS: u64 = 0xc0d0_0000;
+const ONE_SEED: u64 = 0x5eed_0000;
 
 /// How much longer everything takes by the clock of promises and leases alone.
 fn patience(common: &Common) -> Duration {
@@ -108,6 +111,9 @@ pub(crate) fn run(seed: u64, draw_of: Draw, trace: Trace) -> Outcome {
     }
     if draw_of >= Draw::Reloads {
         faults.add_reloads(&mut Random::new(seed ^ RELOADS), &nodes);
+    }
+    if draw_of >= Draw::OneSeed {
+        common.one_seed = Random::new(seed ^ ONE_SEED).below(3) == 0;
     }
     let mut world = World::new(random.next(), &nodes, &common, &faults.rates, trace);
     let start = world.now;

@@ -95,16 +95,16 @@ fn seeds_that_failed_once_do_not_fail_again() {
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in [1, 2, 3] {
-        let hash = run(seed, Draw::Reloads, Trace::silent()).hash;
-        assert_eq!(run(seed, Draw::Reloads, Trace::readable()).hash, hash);
-        assert_ne!(run(seed + 1, Draw::Reloads, Trace::silent()).hash, hash);
+        let hash = run(seed, Draw::OneSeed, Trace::silent()).hash;
+        assert_eq!(run(seed, Draw::OneSeed, Trace::readable()).hash, hash);
+        assert_ne!(run(seed + 1, Draw::OneSeed, Trace::silent()).hash, hash);
     }
 }
 
 #[test]
 fn replay() {
     let Some(seed) = from_environment("SIM_SEED") else { return };
-    let outcome = run(seed, Draw::Reloads, Trace::readable());
+    let outcome = run(seed, Draw::OneSeed, Trace::readable());
     let skipped =
         outcome.lines.len().saturating_sub(from_environment("SIM_LINES").unwrap_or(100_000) as usize);
     outcome.lines.iter().skip(skipped).for_each(|line| println!("{line}"));
@@ -128,7 +128,7 @@ fn run_all(seeds: &[u64]) -> Vec<(u64, Outcome)> {
     let work = || {
         let mut outcomes = Vec::new();
         while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-            outcomes.push((*seed, run(*seed, Draw::Reloads, Trace::silent())));
+            outcomes.push((*seed, run(*seed, Draw::OneSeed, Trace::silent())));
         }
         outcomes
     };
