@@ -88,8 +88,10 @@ impl Readiness {
     /// Takes in the facts as they are now.
     pub(super) fn update(&mut self, facts: &Facts, now: Time) -> Verdict {
         // A lone node waits for its second: somebody it doesn't know of may speak. A seed to which the others come may
-        // be the best of them, and they don't wait for it longer than that.
-        self.settled |= now >= self.settles_at || facts.peers_heard >= self.expected_peers.max(1);
+        // be the best of them, and they don't wait for it longer than that; but who only says that it leaves isn't them.
+        let heard = facts.peers_heard >= self.expected_peers.max(1);
+        let has_come = self.expected_peers > 0 || !facts.peers_gone;
+        self.settled |= now >= self.settles_at || (heard && has_come);
         self.had_backends |= facts.backends_reached;
         self.peers_lost_at = lost_at(self.peers_lost_at, facts.peers_lost, now);
         let lost = self.had_backends && facts.backends_failed && !facts.backends_reached;
@@ -103,7 +105,7 @@ impl Readiness {
         };
         // Gossip may be dead: the election goes on without it. And the dead tell nothing: when the holder dies while
         // this node waits for its word, nobody else would succeed it.
-        let nobody_to_tell = facts.peers_gone && facts.peers_heard >= self.expected_peers;
+        let nobody_to_tell = self.settled && facts.peers_gone && facts.peers_heard >= self.expected_peers;
         self.synced |= now >= self.syncs_at || nobody_to_tell;
         self.ready = self.settled && self.synced && !self.isolated && facts.listening && facts.round_complete;
         if self.isolated && !was_isolated { Verdict::Isolated } else { Verdict::Unchanged }
@@ -192,6 +194,18 @@ mod tests {
         readiness.update(&alone, at(10));
         assert!(readiness.obstacle().is_some());
         readiness.update(&GOOD, at(20));
+        assert_eq!(readiness.obstacle(), None);
+    }
+
+    #[test]
+    fn whoever_has_only_said_that_it_leaves_has_not_come_to_a_seed() {
+        let mut readiness = Readiness::new(0, INTERVAL, Duration::from_secs(1), at(0));
+        readiness.update(&Facts { peers_gone: true, ..GOOD }, at(10));
+        assert!(readiness.obstacle().is_some());
+        readiness.update(&GOOD, at(20));
+        assert!(readiness.obstacle().is_some(), "another one knows what there is to know");
+        readiness.synced();
+        readiness.update(&GOOD, at(30));
         assert_eq!(readiness.obstacle(), None);
     }
 

@@ -201,6 +201,8 @@ impl Driver {
                 if !self.once_more {
                     self.handle(Input::Deadline);
                 }
+            } else {
+                self.once_more = false;
             }
             self.watch_guard();
             self.watch_workers();

@@ -1,7 +1,7 @@
 //! Several messages in one datagram: whoever is told more than one thing at a time is woken once for it.
 //!
 //! ```text
-//!  version 1 | kind 1 | for each message: length 2 | message
+//!  version | kind | for each message: length | message      a byte, a byte; two bytes, the length's many
 //! ```
 //!
 //! One message alone is its own body, without any of it.

@@ -143,17 +143,17 @@ impl Guard {
     }
 
     pub(super) async fn address_removed(&mut self, interface: u32, address: IpAddr) {
-        let now = now();
         let ours =
             |v: &Vip| self.interfaces[v.interface].index == interface && v.addresses.contains(&address);
         // What is over isn't added again, not even until its end is dealt with.
-        let is_held = |v: &Vip| v.hold.as_ref().is_some_and(|hold| !hold.left(now).is_zero());
+        let is_held = |v: &Vip| v.hold.as_ref().is_some_and(|hold| !hold.left(now()).is_zero());
         let Some(vip) = self.vips.iter().position(|v| is_held(v) && ours(v)) else { return };
         // The message may be about an address that is there again: ask the kernel.
-        if self.kernel.addresses(interface).await.is_ok_and(|all| all.contains(&address)) {
+        let there = self.kernel.addresses(interface).await.is_ok_and(|all| all.contains(&address));
+        if there || !is_held(&self.vips[vip]) {
             return;
         }
-        if self.vips[vip].removed_too_often(now) {
+        if self.vips[vip].removed_too_often(now()) {
             self.let_go(vip).await;
             self.report(&Report::Removed { vip });
         } else {
