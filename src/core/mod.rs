@@ -384,7 +384,6 @@ impl Core {
     }
 
     fn surroundings(&self, vip: usize, now: Time) -> Surroundings<'_> {
-        let young = self.readiness.is_young(now);
         let obstacle = if self.settings.witness {
             Some(Cause::Ineligible)
         } else if self.leaving {
@@ -411,9 +410,8 @@ impl Core {
             relief: None,
             connections: self.tracked_connections(vip),
             silenced: now >= self.fence_fed_at + self.fence_time(),
-            missing: self.members.fresh(now).count() < self.settings.expected_peers
-                || (young && self.settings.expected_peers == 0),
-            young,
+            missing: self.members.fresh(now).count() < self.settings.expected_peers,
+            young: self.readiness.is_young(now),
         }
     }
 

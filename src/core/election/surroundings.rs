@@ -35,7 +35,7 @@ pub(in crate::core) struct Surroundings<'a> {
     pub(in crate::core) connections: u64,
     /// No beacon has left for so long that the fence has shut: this node was late, or its grants too short.
     pub(in crate::core) silenced: bool,
-    /// Fewer are heard than the configuration names; or it names nobody, and whoever there is may not have come yet.
+    /// Fewer are heard than the configuration names.
     pub(in crate::core) missing: bool,
     /// This node has started so lately that others may be starting, too.
     pub(in crate::core) young: bool,
