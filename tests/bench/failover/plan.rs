@@ -33,9 +33,12 @@ pub(crate) fn plan(options: &Options, faults: &[Fault], contenders: &[Contender]
 }
 
 fn round(options: &Options, faults: &[Fault], contenders: &[Contender], number: usize) -> Vec<Batch> {
+    // Another begins each round: labs that share the machine start one after the other, a whole number of intervals
+    // apart, so that who came first is woken first at every beat, from the deepest sleep.
+    let turned = || contenders.iter().cycle().skip(number % contenders.len().max(1)).take(contenders.len());
     let trials: Vec<Trial> = faults
         .iter()
-        .flat_map(|&fault| contenders.iter().map(move |&contender| (fault, contender)))
+        .flat_map(|&fault| turned().map(move |&contender| (fault, contender)))
         .filter(|(fault, contender)| contender.suffers(*fault))
         .map(|(fault, contender)| Trial {
             fault,
