@@ -44,6 +44,10 @@ impl Browser {
         if !holds_within(START, || ask("GET", "/status", &Value::Null).is_ok()) {
             return Err("the driver doesn't answer".into());
         }
+        // A browser breaks off what it asks for when an address comes up beside it, and doesn't ask again for a change.
+        if !holds_within(PATIENCE, addresses_are_settled) {
+            return Err("an address of IPv6 is still being tried out".into());
+        }
         let options = json!({
             "binary": "/usr/bin/chromium",
             "args": [
@@ -137,6 +141,17 @@ impl Browser {
             self.order("Page.captureScreenshot", &json!({ "format": "png", "captureBeyondViewport": true }))?;
         Ok(fs::write(file, decoded(drawn["data"].as_str().ok_or("no picture")?))?)
     }
+}
+
+/// Whether every address of IPv6 here has been found to be nobody else's (RFC 4862, section 5.4), in fields of the kernel:
+/// address, interface, length of the prefix, scope, flags, name; numbers are hexadecimal.
+fn addresses_are_settled() -> bool {
+    const TENTATIVE: u32 = 0x40;
+    let Ok(addresses) = fs::read_to_string("/proc/thread-self/net/if_inet6") else { return true };
+    addresses.lines().all(|line| {
+        let flags = line.split_whitespace().nth(4).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+        flags.is_some_and(|flags| flags & TENTATIVE == 0)
+    })
 }
 
 impl Drop for Browser {
